@@ -1,0 +1,1 @@
+//! RocketMQ tag and SQL92 expressions: parsed once, evaluated per message.

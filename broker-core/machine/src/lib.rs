@@ -1,0 +1,1 @@
+//! Broker decisions as pure state machines: topics, groups, offsets, locks, routes.

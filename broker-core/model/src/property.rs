@@ -1,0 +1,127 @@
+//! Message properties as stored: `key \x01 value \x02` repeated, UTF-8, the last `\x02` optional when read.
+//!
+//! The raw bytes are scanned in place; nothing builds a map (RocketMQ `MessageDecoder.string2messageProperties`).
+
+/// Between a property's key and its value.
+pub const KEY_END: u8 = 1;
+/// After a property's value.
+pub const VALUE_END: u8 = 2;
+
+/// Longest encoded property block, in bytes (the length is a Java `short`).
+pub const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
+
+/// The message's tag (or tags), used by tag subscriptions.
+pub const TAGS: &str = "TAGS";
+/// Space-separated keys under which the message can be looked up.
+pub const KEYS: &str = "KEYS";
+/// The id given by the producing client.
+pub const UNIQUE_KEY: &str = "UNIQ_KEY";
+/// Whether the producer waits for the store (`"true"` or `"false"`).
+pub const WAIT_STORE: &str = "WAIT";
+/// Delay level 1 to 18.
+pub const DELAY_LEVEL: &str = "DELAY";
+/// Absolute delivery time, milliseconds since the epoch.
+pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+/// Relative delivery time in milliseconds.
+pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+/// Relative delivery time in seconds.
+pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+/// `"true"` on a half message of a transaction.
+pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+/// Prefix under which a CloudEvent's attributes are stored.
+pub const EVENT_PREFIX: &str = "ce_";
+/// The attribute whose presence makes a record an event.
+pub const EVENT_SPECVERSION: &str = "ce_specversion";
+
+/// The pairs of a raw property block, in stored order. Pairs without a key or separator are skipped, as RocketMQ does.
+pub fn iter(raw: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = raw;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = memchr::memchr(VALUE_END, rest).unwrap_or(rest.len());
+            let pair = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            let Some(split) = memchr::memchr(KEY_END, pair) else { continue };
+            let key = std::str::from_utf8(&pair[..split]);
+            let value = std::str::from_utf8(&pair[split + 1..]);
+            if let (Ok(key), Ok(value)) = (key, value)
+                && !key.is_empty()
+            {
+                return Some((key, value));
+            }
+        }
+        None
+    })
+}
+
+/// The value of the first property named `key`, compared byte by byte.
+pub fn get<'a>(raw: &'a [u8], key: &str) -> Option<&'a str> {
+    let mut rest = raw;
+    while !rest.is_empty() {
+        let end = memchr::memchr(VALUE_END, rest).unwrap_or(rest.len());
+        let pair = &rest[..end];
+        if pair.len() > key.len() && pair[key.len()] == KEY_END && pair.starts_with(key.as_bytes()) {
+            return std::str::from_utf8(&pair[key.len() + 1..]).ok();
+        }
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    None
+}
+
+/// Appends one pair. Returns `false`, appending nothing, where key or value contain a separator or the key is empty.
+pub fn push(out: &mut Vec<u8>, key: &str, value: &str) -> bool {
+    let clean = |text: &str| memchr::memchr2(KEY_END, VALUE_END, text.as_bytes()).is_none();
+    if key.is_empty() || !clean(key) || !clean(value) {
+        return false;
+    }
+    if out.last().is_some_and(|last| *last != VALUE_END) {
+        out.push(VALUE_END);
+    }
+    out.extend_from_slice(key.as_bytes());
+    out.push(KEY_END);
+    out.extend_from_slice(value.as_bytes());
+    out.push(VALUE_END);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_what_java_writes() {
+        let raw = b"KEYS\x01a b\x02broken\x02TAGS\x01blue\x02\x01nokey\x02WAIT\x01true";
+        assert_eq!(iter(raw).collect::<Vec<_>>(), [("KEYS", "a b"), ("TAGS", "blue"), ("WAIT", "true")]);
+        assert_eq!(get(raw, "TAGS"), Some("blue"));
+        assert_eq!(get(raw, "WAIT"), Some("true"));
+        assert_eq!(get(raw, "TAG"), None);
+        let mut more = raw.to_vec();
+        assert!(push(&mut more, "x", "1"));
+        assert_eq!(get(&more, "WAIT"), Some("true"));
+        assert_eq!(get(&more, "x"), Some("1"));
+        assert!(!push(&mut more, "x", "a\x02b"));
+    }
+
+    proptest! {
+        #[test]
+        fn pushed_pairs_come_back(pairs in proptest::collection::vec(("[a-zA-Z_]{1,12}", "[^\x01\x02]{0,20}"), 0..8)) {
+            let mut raw = Vec::new();
+            for (key, value) in &pairs {
+                prop_assert!(push(&mut raw, key, value));
+            }
+            let back: Vec<_> = iter(&raw).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+            prop_assert_eq!(&back, &pairs);
+            for (key, _) in &pairs {
+                let first = pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+                prop_assert_eq!(get(&raw, key), first);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read(raw in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = iter(&raw).count();
+            let _ = get(&raw, "TAGS");
+        }
+    }
+}

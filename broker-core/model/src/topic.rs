@@ -1,0 +1,84 @@
+//! A topic's settings.
+
+use crate::{TopicName, name};
+use serde::{Deserialize, Serialize};
+
+/// What clients may do with a topic: RocketMQ's bits 4 read, 2 write, 1 inherit (`PermName`, 5.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Permission(pub u8);
+
+impl Permission {
+    /// Read and write.
+    pub const READ_WRITE: Self = Self(6);
+    /// Read, write, and be the pattern for topics created on first use.
+    pub const INHERIT: Self = Self(7);
+
+    /// Whether consumers may pull.
+    pub fn readable(self) -> bool {
+        self.0 & 4 != 0
+    }
+
+    /// Whether producers may send.
+    pub fn writable(self) -> bool {
+        self.0 & 2 != 0
+    }
+
+    /// Whether topics created on first use may copy this topic.
+    pub fn inherited(self) -> bool {
+        self.0 & 1 != 0
+    }
+}
+
+/// A topic's settings (RocketMQ `TopicConfig`). Queue counts are 1 to [`crate::QUEUES_MAX`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// The topic.
+    pub name: TopicName,
+    /// Queues that consumers read.
+    pub read_queues: u32,
+    /// Queues that producers write.
+    pub write_queues: u32,
+    /// What clients may do.
+    pub permission: Permission,
+    /// RocketMQ's `topicSysFlag`: 1 unit, 2 unit-subscription; passed through.
+    pub system_flag: i32,
+    /// Whether clients were told to keep messages ordered; passed through.
+    pub ordered: bool,
+}
+
+impl TopicConfig {
+    /// A readable and writable topic with `queues` queues.
+    pub fn new(name: TopicName, queues: u32) -> Self {
+        Self {
+            name,
+            read_queues: queues,
+            write_queues: queues,
+            permission: Permission::READ_WRITE,
+            system_flag: 0,
+            ordered: false,
+        }
+    }
+
+    /// The queues that exist: the larger of both counts.
+    pub fn queues(&self) -> u32 {
+        self.read_queues.max(self.write_queues)
+    }
+}
+
+/// Whether RocketMQ keeps `topic` for itself, so that clients may not create or send to it
+/// (`TopicValidator.isSystemTopic` and `isNotAllowedSendTopic`, 5.5).
+pub fn is_system(topic: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        name::AUTO_CREATE_TOPIC,
+        "SCHEDULE_TOPIC_XXXX",
+        "BenchmarkTest",
+        "RMQ_SYS_TRANS_HALF_TOPIC",
+        "RMQ_SYS_TRACE_TOPIC",
+        "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+        "TRANS_CHECK_MAX_TIME_TOPIC",
+        "SELF_TEST_TOPIC",
+        "OFFSET_MOVED_EVENT",
+    ];
+    NAMES.contains(&topic) || topic.starts_with("rmq_sys_")
+}

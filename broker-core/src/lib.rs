@@ -1,0 +1,1 @@
+//! The tokio shell of the broker and name server: listeners, dispatch, log writer.

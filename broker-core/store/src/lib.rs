@@ -1,0 +1,1 @@
+//! The log, its queue index, recovery and snapshots over the trait Disk.

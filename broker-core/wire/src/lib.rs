@@ -1,0 +1,1 @@
+//! RocketMQ Remoting frames, headers, codes and bodies: bytes to values and back.

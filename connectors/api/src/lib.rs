@@ -1,0 +1,1 @@
+//! What a sink is: delivery attempts and retry verdicts.

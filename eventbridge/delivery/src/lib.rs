@@ -1,0 +1,1 @@
+//! Delivery decisions per target: window, order, backoff, dead letter.

@@ -1,0 +1,1 @@
+//! CloudEvents: HTTP and JSON forms to stored records and back.

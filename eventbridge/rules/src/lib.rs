@@ -1,0 +1,1 @@
+//! YAML configuration compiled into routing plans.

@@ -1,0 +1,1 @@
+//! Deterministic simulation of store, queues and delivery under faults.

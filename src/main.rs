@@ -1,0 +1,3 @@
+//! The `halley` command.
+
+fn main() {}
