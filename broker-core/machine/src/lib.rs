@@ -1,1 +1,17 @@
 //! Broker decisions as pure state machines: topics, groups, offsets, locks, routes.
+//!
+//! A machine is given the time and one input, and returns effects for the shell to carry out; it reads no clock,
+//! socket, file or random source. What must survive a restart leaves as a [`state::StateRecord`] for the log, and
+//! comes back by folding those records.
+
+pub mod groups;
+pub mod locks;
+pub mod offsets;
+pub mod pull;
+pub mod routes;
+pub mod state;
+pub mod topics;
+
+/// A client's connection, unique while the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);

@@ -1,0 +1,170 @@
+//! The table of topics: which exist, and when one may be created.
+
+use halley_model::{NameError, Permission, QUEUES_MAX, TopicConfig, TopicName, name, topic};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, DefaultHasher},
+    sync::Arc,
+};
+
+/// Queues of the pattern topic, and so most queues of a topic created on first use
+/// (RocketMQ `defaultTopicQueueNums`, 5.5).
+pub const AUTO_CREATE_QUEUES: u32 = 8;
+
+/// Queues of a `%RETRY%` topic (RocketMQ `retryQueueNums`, 5.5).
+const RETRY_QUEUES: u32 = 1;
+
+/// The topics of one broker. Changes are returned as the new setting, for the caller to log and announce.
+#[derive(Debug)]
+pub struct Topics {
+    // Looked up once per message, hence a hash; its hasher is fixed, and nothing iterates it unsorted.
+    table: HashMap<TopicName, Arc<TopicConfig>, BuildHasherDefault<DefaultHasher>>,
+}
+
+/// Why a topic was not created or changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
+    /// Not a topic name.
+    #[error("{0}")]
+    Name(#[from] NameError),
+    /// RocketMQ keeps this name for itself.
+    #[error("the topic[{0}] is conflict with system topic.")]
+    System(String),
+    /// A queue count outside 1 to [`QUEUES_MAX`].
+    #[error("{0} queues were asked for, 1 to {max} are possible", max = QUEUES_MAX)]
+    Queues(u32),
+    /// The pattern topic does not exist or must not be copied.
+    #[error("topic[{topic}] not exist, apply first please!")]
+    NoPattern {
+        /// the topic asked for
+        topic: TopicName,
+    },
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        let mut topics = Self { table: HashMap::default() };
+        let pattern = TopicName::new(name::AUTO_CREATE_TOPIC).expect("the pattern topic's name is legal");
+        topics.put(TopicConfig {
+            permission: Permission::INHERIT,
+            ..TopicConfig::new(pattern, AUTO_CREATE_QUEUES)
+        });
+        topics
+    }
+}
+
+impl Topics {
+    /// The topic's settings.
+    pub fn get(&self, topic: &str) -> Option<&Arc<TopicConfig>> {
+        self.table.get(topic)
+    }
+
+    /// All topics, by name.
+    pub fn all(&self) -> Vec<Arc<TopicConfig>> {
+        let mut all: Vec<_> = self.table.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Sets a topic as it comes from the log.
+    pub fn put(&mut self, config: TopicConfig) -> Arc<TopicConfig> {
+        let config = Arc::new(config);
+        self.table.insert(config.name.clone(), config.clone());
+        config
+    }
+
+    /// Creates or changes a topic on an administrator's word (request 17). Returns the new settings, `None` where
+    /// nothing changed. Queue counts never shrink what exists: a smaller count only hides queues.
+    pub fn update(&mut self, config: TopicConfig) -> Result<Option<Arc<TopicConfig>>, CreateError> {
+        if topic::is_system(&config.name) {
+            return Err(CreateError::System(config.name.to_string()));
+        }
+        for queues in [config.read_queues, config.write_queues] {
+            check_queues(queues)?;
+        }
+        if self.table.get(&config.name).is_some_and(|old| **old == config) {
+            return Ok(None);
+        }
+        Ok(Some(self.put(config)))
+    }
+
+    /// Creates `topic` with at least `queues` queues for Halley's own use. Returns the new settings, `None` where
+    /// nothing changed.
+    pub fn ensure(
+        &mut self,
+        topic: &TopicName,
+        queues: u32,
+    ) -> Result<Option<Arc<TopicConfig>>, CreateError> {
+        check_queues(queues)?;
+        match self.table.get(topic) {
+            Some(old) if old.queues() >= queues => Ok(None),
+            Some(old) => {
+                let wider =
+                    TopicConfig { read_queues: queues, write_queues: queues, ..TopicConfig::clone(old) };
+                Ok(Some(self.put(wider)))
+            }
+            None => Ok(Some(self.put(TopicConfig::new(topic.clone(), queues)))),
+        }
+    }
+
+    /// Creates a topic on first use from the pattern the client names
+    /// (`TopicConfigManager.createTopicInSendMessageMethod`, 5.5), a `%RETRY%` topic without a pattern.
+    pub fn create_on_send(
+        &mut self,
+        topic: &str,
+        pattern: &str,
+        queues: u32,
+    ) -> Result<Arc<TopicConfig>, CreateError> {
+        let topic = TopicName::new(topic)?;
+        let copied = self.table.get(pattern).filter(|pattern| pattern.permission.inherited()).cloned();
+        let config = match copied {
+            Some(pattern) => {
+                let queues = queues.min(pattern.write_queues);
+                check_queues(queues)?;
+                let permission = Permission(pattern.permission.0 & !1);
+                TopicConfig { permission, ..TopicConfig::new(topic, queues) }
+            }
+            None if topic.starts_with(name::RETRY_PREFIX) => TopicConfig::new(topic, RETRY_QUEUES),
+            None => return Err(CreateError::NoPattern { topic }),
+        };
+        Ok(self.put(config))
+    }
+}
+
+fn check_queues(queues: u32) -> Result<(), CreateError> {
+    if (1..=QUEUES_MAX).contains(&queues) { Ok(()) } else { Err(CreateError::Queues(queues)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> TopicName {
+        TopicName::new(text).unwrap()
+    }
+
+    #[test]
+    fn created_on_first_use_like_the_pattern() {
+        let mut topics = Topics::default();
+        let created = topics.create_on_send("orders", "TBW102", 4).unwrap();
+        assert_eq!((created.read_queues, created.write_queues), (4, 4));
+        assert_eq!(created.permission, Permission::READ_WRITE);
+        let many = topics.create_on_send("many", "TBW102", 99).unwrap();
+        assert_eq!(many.write_queues, AUTO_CREATE_QUEUES);
+        assert!(matches!(topics.create_on_send("x", "orders", 4), Err(CreateError::NoPattern { .. })));
+        assert!(matches!(topics.create_on_send("a/b", "TBW102", 4), Err(CreateError::Name(_))));
+        assert_eq!(topics.create_on_send("%RETRY%g", "nothing", 4).unwrap().read_queues, 1);
+    }
+
+    #[test]
+    fn an_update_is_reported_once() {
+        let mut topics = Topics::default();
+        let config = TopicConfig::new(name("t"), 4);
+        assert!(topics.update(config.clone()).unwrap().is_some());
+        assert!(topics.update(config.clone()).unwrap().is_none());
+        assert!(matches!(topics.update(TopicConfig::new(name("TBW102"), 4)), Err(CreateError::System(_))));
+        assert!(matches!(topics.update(TopicConfig::new(name("t"), 0)), Err(CreateError::Queues(0))));
+        assert!(topics.ensure(&name("t"), 2).unwrap().is_none());
+        assert_eq!(topics.ensure(&name("t"), 6).unwrap().unwrap().queues(), 6);
+    }
+}
