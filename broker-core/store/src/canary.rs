@@ -1,0 +1,35 @@
+//! Bugs planted on purpose. A simulator that does not find them finds nothing.
+
+/// One planted bug. They act only with the feature `canaries`, see [`crate::Options`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Canary {
+    /// Acknowledges what was written but not yet synced; the sync follows with the next batch. Found under
+    /// [`crate::Durability::Sync`] with a power cut.
+    AckBeforeSync,
+    /// Takes a failed sync for a successful one.
+    SyncErrorIgnored,
+    /// Recovery believes a frame whose crc is wrong.
+    TailCrcSkipped,
+    /// Frames are not chained, their epochs not compared, and a cut tail is left where it lies: the three walls
+    /// against a tail of an earlier life.
+    ChainSkipped,
+    /// Recovery continues queues where the last segment began, so that offsets are given twice.
+    OffsetReused,
+    /// Readers see records before they are written.
+    IndexAheadOfLog,
+    /// A new segment's name is not made durable before it is used.
+    RenameUnsynced,
+}
+
+impl Canary {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::AckBeforeSync,
+        Self::SyncErrorIgnored,
+        Self::TailCrcSkipped,
+        Self::ChainSkipped,
+        Self::OffsetReused,
+        Self::IndexAheadOfLog,
+        Self::RenameUnsynced,
+    ];
+}

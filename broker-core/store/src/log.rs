@@ -1,0 +1,165 @@
+//! Staging records, and knowing how far they are stored.
+
+use crate::sequencer::{Placed, Sequencer, StageError};
+use halley_model::{LogOffset, Millis, RecordBody};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::{
+    any::Any,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// What all handles of a store share.
+pub(crate) struct Shared {
+    pub(crate) sequencer: Mutex<Sequencer>,
+    /// Waits with `sequencer`.
+    work: Condvar,
+    /// Whether the writer waits on `work`; set and cleared under `sequencer`.
+    writer_waits: AtomicBool,
+    /// Raised before the index leads readers to new records, `acked` after: who waits for its record finds it.
+    visible: AtomicU64,
+    acked: AtomicU64,
+    durable: AtomicU64,
+    poison: OnceLock<String>,
+    /// Keeps others out of the directory as long as there is a handle.
+    _lock: Box<dyn Any + Send + Sync>,
+}
+
+impl Shared {
+    pub(crate) fn new(sequencer: Sequencer, end: LogOffset, lock: Box<dyn Any + Send + Sync>) -> Self {
+        Self {
+            sequencer: Mutex::new(sequencer),
+            work: Condvar::new(),
+            writer_waits: AtomicBool::new(false),
+            visible: AtomicU64::new(end),
+            acked: AtomicU64::new(end),
+            durable: AtomicU64::new(end),
+            poison: OnceLock::new(),
+            _lock: lock,
+        }
+    }
+
+    pub(crate) fn acked(&self) -> LogOffset {
+        self.acked.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_acked(&self, end: LogOffset) {
+        let before = self.acked.swap(end, Ordering::AcqRel);
+        assert!(before <= end, "the acknowledged end of the log moved back from {before} to {end}");
+    }
+
+    pub(crate) fn visible(&self) -> LogOffset {
+        self.visible.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_visible(&self, end: LogOffset) {
+        self.visible.store(end, Ordering::Release);
+    }
+
+    pub(crate) fn durable(&self) -> LogOffset {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn raise_durable(&self, end: LogOffset) {
+        self.durable.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Stops the store; the first reason stays.
+    pub(crate) fn poison(&self, reason: &str) -> Poisoned {
+        Poisoned(self.poison.get_or_init(|| reason.to_owned()).clone())
+    }
+
+    pub(crate) fn check_poison(&self) -> Result<(), Poisoned> {
+        self.poison.get().map_or(Ok(()), |reason| Err(Poisoned(reason.clone())))
+    }
+
+    /// Waits until something is staged, at most `timeout`; whether something is.
+    pub(crate) fn wait_for_work(&self, timeout: Duration) -> bool {
+        let mut sequencer = self.sequencer.lock();
+        if !sequencer.has_staged() {
+            self.writer_waits.store(true, Ordering::Relaxed);
+            self.work.wait_for(&mut sequencer, timeout);
+            self.writer_waits.store(false, Ordering::Relaxed);
+        }
+        sequencer.has_staged()
+    }
+}
+
+/// The store stopped after a failed write or sync: the reason. Whether what was staged is in the log is unknown; the
+/// process should end and recovery read what is there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store stopped: {0}")]
+pub struct Poisoned(pub String);
+
+/// The log as producers see it. Clones are the same log.
+#[derive(Clone)]
+pub struct Log {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Log {
+    /// Begins to stage records that are stored at `now`. Holds a lock that all producers and the log's thread share:
+    /// stage what there is, and let go. The log's thread, if it waits, is woken when the guard goes.
+    pub fn stage(&self, now: Millis) -> Result<Staging<'_>, StageError> {
+        self.shared.check_poison().map_err(|Poisoned(reason)| StageError::Poisoned(reason))?;
+        let sequencer = self.shared.sequencer.lock();
+        let now = sequencer.store_time(now);
+        Ok(Staging { shared: &self.shared, sequencer, now })
+    }
+
+    /// Everything before this is stored as the policy asks. It moves by whole groups.
+    pub fn acked(&self) -> LogOffset {
+        self.shared.acked()
+    }
+
+    /// Everything before this outlives a power cut.
+    pub fn durable(&self) -> LogOffset {
+        self.shared.durable()
+    }
+
+    /// Why the store stopped, if it did.
+    pub fn poisoned(&self) -> Option<String> {
+        self.shared.poison.get().cloned()
+    }
+
+    /// Bytes of records that wait for the log's thread.
+    pub fn staged_bytes(&self) -> usize {
+        self.shared.sequencer.lock().staged_bytes()
+    }
+}
+
+/// The right to stage records, see [`Log::stage`].
+pub struct Staging<'a> {
+    shared: &'a Shared,
+    sequencer: MutexGuard<'a, Sequencer>,
+    now: Millis,
+}
+
+impl Staging<'_> {
+    /// Stages one record. It is stored once [`Log::acked`] is beyond its log offset.
+    pub fn append(&mut self, body: &RecordBody<'_>) -> Result<Placed, StageError> {
+        let mut place = Placed { queue_offset: 0, log_offset: 0 };
+        self.sequencer.append(std::slice::from_ref(body), self.now, |placed| place = placed)?;
+        Ok(place)
+    }
+
+    /// Stages records of which all or none will be stored, pushing the place of each. On an error none is staged.
+    pub fn append_group(
+        &mut self,
+        group: &[RecordBody<'_>],
+        placed: &mut Vec<Placed>,
+    ) -> Result<(), StageError> {
+        self.sequencer.append(group, self.now, |place| placed.push(place))
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        if self.sequencer.has_staged() && self.shared.writer_waits.swap(false, Ordering::Relaxed) {
+            self.shared.work.notify_one();
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Finding and reading records.
+
+use crate::{
+    disk::{Disk, DiskError, DiskFile, read_full},
+    frame::{self, Kind, u32_at, u64_at},
+    index::{Index, IndexEntry, Run, Slice, sidecar},
+    log::Shared,
+    scan::{Checks, Scanner},
+    segment::{Segment, Segments, Start},
+    tail::Tail,
+};
+use bytes::Bytes;
+use halley_model::{LogOffset, Millis, QueueId, QueueOffset, RecordView, record};
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Reads what is acknowledged. Clones read the same log.
+pub struct LogReader<D: Disk> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) segments: Arc<Segments<D>>,
+    pub(crate) tail: Arc<Tail>,
+    pub(crate) checks: Checks,
+    pub(crate) damaged_lookups: Arc<AtomicU64>,
+}
+
+/// Which of the records around a time is meant (RocketMQ's `BoundaryType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first record stored at the time or later.
+    Lower,
+    /// The last record stored at the time or earlier.
+    Upper,
+}
+
+/// Why records could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No acknowledged record lies there.
+    #[error("no record of {size} bytes lies at log offset {log_offset}: the log holds {first} to {end}")]
+    Outside {
+        /// where it should lie
+        log_offset: LogOffset,
+        /// its size
+        size: u32,
+        /// where the log begins
+        first: LogOffset,
+        /// where the acknowledged log ends
+        end: LogOffset,
+    },
+    /// What lies there is not what was written.
+    #[error("the log is damaged at {at}: {reason}")]
+    Damaged {
+        /// log offset
+        at: LogOffset,
+        /// what is wrong
+        reason: String,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl<D: Disk> Clone for LogReader<D> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            index: Arc::clone(&self.index),
+            segments: Arc::clone(&self.segments),
+            tail: Arc::clone(&self.tail),
+            checks: self.checks,
+            damaged_lookups: Arc::clone(&self.damaged_lookups),
+        }
+    }
+}
+
+impl<D: Disk> LogReader<D> {
+    /// Where the log begins.
+    pub fn start(&self) -> LogOffset {
+        self.segments.first()
+    }
+
+    /// Where the acknowledged log ends.
+    pub fn end(&self) -> LogOffset {
+        self.shared.acked()
+    }
+
+    /// How many segments there are.
+    pub fn segments(&self) -> usize {
+        self.segments.count()
+    }
+
+    /// How many lookups met a damaged index entry, and scanned the log instead.
+    pub fn damaged_lookups(&self) -> u64 {
+        self.damaged_lookups.load(Ordering::Relaxed)
+    }
+
+    /// The names of all topics that ever had a record, sorted.
+    pub fn topics(&self) -> Vec<Arc<str>> {
+        self.index.topics()
+    }
+
+    /// One more than the highest queue of `topic` that ever had a record; 0 without any.
+    pub fn queues(&self, topic: &str) -> QueueId {
+        self.index.queues(topic)
+    }
+
+    /// The queue's first offset still there, and the one that its next record will get; `None` where it never had one.
+    pub fn bounds(&self, topic: &str, queue: QueueId) -> Option<(QueueOffset, QueueOffset)> {
+        self.index.bounds(topic, queue)
+    }
+
+    /// Adds to `out` up to `entries_max` entries of the queue from offset `from` on, or from its first where that is
+    /// later. Nothing is added at the queue's end.
+    pub fn lookup(
+        &self,
+        topic: &str,
+        queue: QueueId,
+        from: QueueOffset,
+        entries_max: usize,
+        out: &mut Vec<IndexEntry>,
+    ) -> Result<(), ReadError> {
+        let Some((first, _)) = self.bounds(topic, queue) else { return Ok(()) };
+        let mut from = from.max(first);
+        let wanted = out.len().saturating_add(entries_max);
+        while out.len() < wanted {
+            let before = out.len();
+            match self.index.slice(topic, queue, from, wanted - before, out) {
+                Slice::Nothing => return Ok(()),
+                Slice::Added => {}
+                Slice::InRun(run) => self.lookup_run(topic, queue, &run, from, wanted - before, out)?,
+            }
+            if out.len() == before {
+                return Ok(());
+            }
+            from += (out.len() - before) as u64;
+        }
+        Ok(())
+    }
+
+    fn lookup_run(
+        &self,
+        topic: &str,
+        queue: QueueId,
+        run: &Run,
+        from: QueueOffset,
+        entries_max: usize,
+        out: &mut Vec<IndexEntry>,
+    ) -> Result<(), ReadError> {
+        let segment = self.segment(run.segment, 0)?;
+        if let Some(sidecar) = segment.sidecar.get()
+            && sidecar::read(sidecar, run, from, entries_max, out)?.is_some()
+        {
+            return Ok(());
+        }
+        self.damaged_lookups.fetch_add(1, Ordering::Relaxed);
+        let wanted = out.len().saturating_add(entries_max);
+        let scanned = self.scan_segment(&segment, segment.base, self.end(), &mut |record| {
+            if record.queue() == queue && record.queue_offset() >= from && record.topic() == topic {
+                out.push(entry_of(record));
+            }
+            if out.len() < wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        scanned.map(drop)
+    }
+
+    /// The record's bytes where they are in memory; nothing is copied.
+    pub fn hot(&self, entry: &IndexEntry) -> Option<Bytes> {
+        self.tail.get(entry.log_offset, entry.size as usize)
+    }
+
+    /// As many of the first entries as lie one behind the other in one piece of memory: their bytes as one, and how
+    /// many they are. `None` where the first is not in memory.
+    pub fn hot_run(&self, entries: &[IndexEntry]) -> Option<(Bytes, usize)> {
+        let first = entries.first()?.log_offset;
+        let frame_end = self.tail.end_of(first)?;
+        let (count, end) = adjacent(entries, frame_end - first);
+        let bytes = self.tail.get(first, usize::try_from(end - first).ok()?)?;
+        (count > 0).then_some((bytes, count))
+    }
+
+    /// The record's bytes, from memory or else from the disk, where they are checked.
+    pub fn read(&self, entry: &IndexEntry) -> Result<Bytes, ReadError> {
+        match self.hot(entry) {
+            Some(bytes) => Ok(bytes),
+            None => self.read_cold(std::slice::from_ref(entry), u64::from(entry.size)),
+        }
+    }
+
+    /// Like [`LogReader::hot_run`], else from the disk, with one read of at most `bytes_max` bytes (but one
+    /// record at least). `entries` must not be empty.
+    pub fn read_run(&self, entries: &[IndexEntry], bytes_max: usize) -> Result<(Bytes, usize), ReadError> {
+        if let Some(hot) = self.hot_run(entries) {
+            return Ok(hot);
+        }
+        let (count, _) = adjacent(entries, bytes_max as u64);
+        let run = &entries[..count.max(1)];
+        let bytes = run.iter().map(|entry| u64::from(entry.size)).sum();
+        Ok((self.read_cold(run, bytes)?, run.len()))
+    }
+
+    /// Reads adjacent records of `len` bytes together.
+    fn read_cold(&self, run: &[IndexEntry], len: u64) -> Result<Bytes, ReadError> {
+        let first = run[0].log_offset;
+        let outside = || ReadError::Outside {
+            log_offset: first,
+            size: run[0].size,
+            first: self.start(),
+            end: self.end(),
+        };
+        let end = first.checked_add(len).filter(|end| *end <= self.shared.visible()).ok_or_else(outside)?;
+        let segment = self.segments.holding(first).ok_or_else(outside)?;
+        let mut bytes = vec![0; (end - first) as usize];
+        if !read_full(&segment.file, first - segment.base, &mut bytes)? {
+            return Err(damaged(first, "the segment ends before the record"));
+        }
+        let mut at = 0;
+        for entry in run {
+            let record = &bytes[at..at + entry.size as usize];
+            let view = RecordView::parse(record).map_err(|error| damaged(entry.log_offset, error))?;
+            if view.log_offset() != entry.log_offset || view.total_len() != record.len() {
+                return Err(damaged(entry.log_offset, "another record lies here"));
+            }
+            if !view.body_is_intact() {
+                return Err(damaged(entry.log_offset, "the body does not match its CRC"));
+            }
+            at += record.len();
+        }
+        Ok(bytes.into())
+    }
+
+    /// The queue offset for a time, as RocketMQ finds it (`ConsumeQueue.getOffsetInQueueByTime`, 5.5): of
+    /// [`Boundary::Lower`] the first record stored at `time` or later, the queue's end without one; of
+    /// [`Boundary::Upper`] the last record stored at `time` or earlier, 0 without one. 0 for a queue without records.
+    /// Store times are taken to rise along the queue; after a clock was set back the answer is one of several
+    /// possible.
+    pub fn offset_by_time(
+        &self,
+        topic: &str,
+        queue: QueueId,
+        time: Millis,
+        boundary: Boundary,
+    ) -> Result<QueueOffset, ReadError> {
+        let Some((min, max)) = self.bounds(topic, queue) else { return Ok(0) };
+        let (mut low, mut high) = (min, max);
+        let mut found = Vec::with_capacity(1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            found.clear();
+            self.lookup(topic, queue, middle, 1, &mut found)?;
+            let Some(entry) = found.first() else { return Err(damaged(0, "the queue index has a hole")) };
+            let stored = self.stored_at(entry)?;
+            let before = match boundary {
+                Boundary::Lower => stored < time,
+                Boundary::Upper => stored <= time,
+            };
+            if before { low = middle + 1 } else { high = middle }
+        }
+        Ok(match boundary {
+            Boundary::Lower => low,
+            Boundary::Upper if low == min => 0,
+            Boundary::Upper => low - 1,
+        })
+    }
+
+    /// When a record was stored, reading no more of it than needed.
+    pub fn stored_at(&self, entry: &IndexEntry) -> Result<Millis, ReadError> {
+        const BORN_HOST_AT: usize = 48;
+        if let Some(bytes) = self.hot(entry) {
+            return Ok(RecordView::parse(&bytes).map_err(|error| damaged(entry.log_offset, error))?.stored());
+        }
+        let segment = self.segment(entry.log_offset, entry.size)?;
+        let mut head = [0; record::RECORD_BYTES_MIN];
+        if !read_full(&segment.file, entry.log_offset - segment.base, &mut head)?
+            || u64_at(&head, 28) != entry.log_offset
+        {
+            return Err(damaged(entry.log_offset, "another record lies here"));
+        }
+        let six = u32_at(&head, 36) as i32 & record::flag::BORN_HOST_V6 != 0;
+        Ok(u64_at(&head, BORN_HOST_AT + if six { 20 } else { 8 }) as Millis)
+    }
+
+    /// Calls `each` for every acknowledged record from log offset `from` on, in log order, until it breaks off. Gives the
+    /// offset up to which records were seen: the end of the log at the time of the call, or the end of the
+    /// record at which `each` broke off. All frames are checked.
+    pub fn scan(
+        &self,
+        from: LogOffset,
+        mut each: impl FnMut(&RecordView<'_>) -> ControlFlow<()>,
+    ) -> Result<LogOffset, ReadError> {
+        let end = self.end();
+        let mut segment = self.segment(from.max(self.start()), 0)?;
+        loop {
+            if let ControlFlow::Break(at) = self.scan_segment(&segment, from, end, &mut each)? {
+                return Ok(at);
+            }
+            match self.segments.after(segment.base) {
+                Some(next) if next.base < end => segment = next,
+                _ => return Ok(end),
+            }
+        }
+    }
+
+    fn scan_segment(
+        &self,
+        segment: &Segment<D::File>,
+        from: LogOffset,
+        end: LogOffset,
+        each: &mut dyn FnMut(&RecordView<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<LogOffset>, ReadError> {
+        let limit = segment.file.len()?.min(end.saturating_sub(segment.base));
+        let (start, crc) =
+            Start::read(&segment.file, segment.base)?.map_err(|reason| damaged(segment.base, reason))?;
+        let mut scanner = Scanner::new(&segment.file, &start, crc, limit, self.checks);
+        while scanner.position() < segment.base + limit {
+            let at = scanner.position();
+            let found = scanner.next()?.map_err(|error| damaged(at, error))?;
+            if found.header.kind != Kind::Records || found.at + found.header.length as u64 <= from {
+                continue;
+            }
+            let mut broken = None;
+            let seen = frame::for_each_record(found.bytes, &found.header, found.at, |record| {
+                if record.log_offset() >= from && each(record).is_break() {
+                    broken = Some(record.log_offset() + record.total_len() as u64);
+                    return Err(String::new());
+                }
+                Ok(())
+            });
+            match (broken, seen) {
+                (Some(at), _) => return Ok(ControlFlow::Break(at)),
+                (None, Err(reason)) => return Err(damaged(at, reason)),
+                (None, Ok(())) => {}
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn segment(&self, log_offset: LogOffset, size: u32) -> Result<Arc<Segment<D::File>>, ReadError> {
+        self.segments.holding(log_offset).ok_or_else(|| ReadError::Outside {
+            log_offset,
+            size,
+            first: self.start(),
+            end: self.end(),
+        })
+    }
+}
+
+/// How many of the first entries lie one behind the other within `bytes_max` bytes, and where the last of them ends.
+fn adjacent(entries: &[IndexEntry], bytes_max: u64) -> (usize, LogOffset) {
+    let first = entries.first().map_or(0, |entry| entry.log_offset);
+    let mut end = first;
+    let mut count = 0;
+    for entry in entries {
+        let next = end + u64::from(entry.size);
+        if entry.log_offset != end || next - first > bytes_max {
+            break;
+        }
+        end = next;
+        count += 1;
+    }
+    (count, end)
+}
+
+fn entry_of(record: &RecordView<'_>) -> IndexEntry {
+    IndexEntry {
+        queue_offset: record.queue_offset(),
+        log_offset: record.log_offset(),
+        size: record.total_len() as u32,
+        tag: halley_model::tag::code_of(record.properties()),
+    }
+}
+
+fn damaged(at: LogOffset, reason: impl ToString) -> ReadError {
+    ReadError::Damaged { at, reason: reason.to_string() }
+}

@@ -1,0 +1,138 @@
+//! Segments: the files that together are the log's address space.
+
+use crate::{
+    disk::{Disk, DiskError, DiskFile, read_full},
+    frame::{self, FrameError, HEADER_BYTES, Header, Kind, u32_at, u64_at},
+};
+use halley_model::{LogOffset, Millis};
+use parking_lot::RwLock;
+use std::sync::{Arc, OnceLock};
+
+/// Bytes of a segment's first frame.
+pub(crate) const START_BYTES: usize = HEADER_BYTES + 24;
+/// Bytes of the frame each opening writes.
+pub(crate) const OPEN_BYTES: usize = HEADER_BYTES + 8;
+
+/// Where segments lie.
+pub(crate) const DIR: &str = "log";
+/// The reserved file that becomes the next segment.
+pub(crate) const SPARE: &str = "log/next.tmp";
+
+pub(crate) fn path_of(base: LogOffset) -> String {
+    format!("{DIR}/{base:020}.seg")
+}
+
+/// The number in a file name of 20 digits and `suffix`.
+pub(crate) fn number_in(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
+    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// The first frame of a segment.
+pub(crate) struct Start {
+    pub(crate) base: LogOffset,
+    pub(crate) created: Millis,
+    pub(crate) epoch: u32,
+    /// The crc of the last frame before this segment.
+    pub(crate) chain: u32,
+}
+
+impl Start {
+    /// The frame's bytes, and its crc.
+    pub(crate) fn encode(&self) -> ([u8; START_BYTES], u32) {
+        let mut frame = [0; START_BYTES];
+        frame[24..32].copy_from_slice(&self.base.to_be_bytes());
+        frame[32..40].copy_from_slice(&self.created.to_be_bytes());
+        frame[40..44].copy_from_slice(&self.chain.to_be_bytes());
+        let crc = frame::seal(&mut frame, Kind::SegmentStart, self.epoch, 0, self.chain);
+        (frame, crc)
+    }
+
+    /// Reads and checks the first frame of the segment that should begin at `base`; gives its crc too.
+    pub(crate) fn read(
+        file: &impl DiskFile,
+        base: LogOffset,
+    ) -> Result<Result<(Self, u32), String>, DiskError> {
+        let mut bytes = [0; START_BYTES];
+        if !read_full(file, 0, &mut bytes)? {
+            return Ok(Err("the segment start frame is cut off".to_owned()));
+        }
+        let checked = Self::decode(&bytes).map_err(|error| error.to_string());
+        Ok(checked.and_then(|(start, crc)| {
+            if start.base == base {
+                Ok((start, crc))
+            } else {
+                Err(format!("the segment start frame says that the segment begins at {}", start.base))
+            }
+        }))
+    }
+
+    fn decode(bytes: &[u8; START_BYTES]) -> Result<(Self, u32), FrameError> {
+        let (head, _) = bytes.split_first_chunk().expect("a start frame is longer than a header");
+        let header = Header::parse(head)?;
+        if header.kind != Kind::SegmentStart || header.length != START_BYTES {
+            return Err(FrameError::Length(header.length as u32));
+        }
+        let chain = u32_at(bytes, 40);
+        if frame::crc_of(bytes, chain) != header.crc {
+            return Err(FrameError::Crc);
+        }
+        let created = u64_at(bytes, 32) as Millis;
+        Ok((Self { base: u64_at(bytes, 24), created, epoch: header.epoch, chain }, header.crc))
+    }
+}
+
+/// The frame that makes a new epoch durable; gives its crc too.
+pub(crate) fn open_frame(now: Millis, epoch: u32, chain: u32) -> ([u8; OPEN_BYTES], u32) {
+    let mut frame = [0; OPEN_BYTES];
+    frame[24..32].copy_from_slice(&now.to_be_bytes());
+    let crc = frame::seal(&mut frame, Kind::Open, epoch, 0, chain);
+    (frame, crc)
+}
+
+/// One segment file.
+pub(crate) struct Segment<F> {
+    pub(crate) base: LogOffset,
+    pub(crate) file: F,
+    /// The sidecar with its index, once it is sealed and the sidecar written.
+    pub(crate) sidecar: OnceLock<F>,
+}
+
+/// All segments of a store, in log order. Only the log's thread adds any.
+pub(crate) struct Segments<D: Disk> {
+    list: RwLock<Vec<Arc<Segment<D::File>>>>,
+}
+
+impl<D: Disk> Segments<D> {
+    pub(crate) fn new() -> Self {
+        Self { list: RwLock::new(Vec::new()) }
+    }
+
+    pub(crate) fn push(&self, segment: Arc<Segment<D::File>>) {
+        let mut list = self.list.write();
+        assert!(list.last().is_none_or(|last| last.base < segment.base), "segments are added in log order");
+        list.push(segment);
+    }
+
+    /// The segment that holds `offset`, where one begins at or before it.
+    pub(crate) fn holding(&self, offset: LogOffset) -> Option<Arc<Segment<D::File>>> {
+        let list = self.list.read();
+        let after = list.partition_point(|segment| segment.base <= offset);
+        after.checked_sub(1).map(|at| Arc::clone(&list[at]))
+    }
+
+    /// The segment after the one beginning at `base`.
+    pub(crate) fn after(&self, base: LogOffset) -> Option<Arc<Segment<D::File>>> {
+        let list = self.list.read();
+        list.get(list.partition_point(|segment| segment.base <= base)).map(Arc::clone)
+    }
+
+    /// Where the log begins.
+    pub(crate) fn first(&self) -> LogOffset {
+        self.list.read().first().map_or(0, |segment| segment.base)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.list.read().len()
+    }
+}

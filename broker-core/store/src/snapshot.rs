@@ -1,0 +1,140 @@
+//! Snapshots: bytes in which the layers above keep what they know of the log up to some offset, so that opening need not
+//! read all of it. A cache: without them everything is found by reading the log.
+
+use crate::{
+    disk::{Disk, DiskError, DiskFile, read_full},
+    frame::{u32_at, u64_at},
+    log::Shared,
+    segment::number_in,
+    whole_file,
+};
+use halley_model::LogOffset;
+use std::sync::Arc;
+
+pub(crate) const DIR: &str = "snapshot";
+const SUFFIX: &str = ".snap";
+const MAGIC: u32 = 0x484C_5331;
+const HEADER_BYTES: usize = 32;
+/// How many are kept: the newest, and one to fall back on.
+const KEPT: usize = 2;
+/// Longest snapshot, in bytes; a length in a damaged header is not believed beyond it.
+const BYTES_MAX: usize = 1 << 30;
+
+/// What the layers above knew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The log offset up to which they knew the log.
+    pub at: LogOffset,
+    /// Their bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a snapshot was not written. The store goes on; older snapshots are still there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// The snapshot claims to know records that may yet be lost.
+    #[error("a snapshot at log offset {at} is beyond the acknowledged end of the log, {acked}")]
+    Beyond {
+        /// its offset
+        at: LogOffset,
+        /// the acknowledged end
+        acked: LogOffset,
+    },
+    /// Too many bytes.
+    #[error("a snapshot has {0} bytes, at most {BYTES_MAX} are allowed")]
+    TooLong(usize),
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Writes and reads snapshots. Clones are the same.
+pub struct Snapshots<D: Disk> {
+    pub(crate) disk: Arc<D>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl<D: Disk> Clone for Snapshots<D> {
+    fn clone(&self) -> Self {
+        Self { disk: Arc::clone(&self.disk), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<D: Disk> Snapshots<D> {
+    /// Keeps `bytes` as what is known of the log up to `at`, and forgets all but the newest two. Blocks on the disk; one
+    /// caller at a time.
+    pub fn write(&self, at: LogOffset, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let acked = self.shared.acked();
+        if at > acked {
+            return Err(SnapshotError::Beyond { at, acked });
+        }
+        if bytes.len() > BYTES_MAX {
+            return Err(SnapshotError::TooLong(bytes.len()));
+        }
+        let mut header = [0; HEADER_BYTES];
+        header[..4].copy_from_slice(&MAGIC.to_be_bytes());
+        header[8..16].copy_from_slice(&at.to_be_bytes());
+        header[16..24].copy_from_slice(&(bytes.len() as u64).to_be_bytes());
+        let crc = crc_of(&header, bytes);
+        header[24..28].copy_from_slice(&crc.to_be_bytes());
+        whole_file::write(&*self.disk, DIR, &path_of(at), &[&header, bytes])?;
+        let older = list(&*self.disk)?;
+        for old in older.iter().rev().skip(KEPT) {
+            self.disk.remove(&path_of(*old))?;
+        }
+        Ok(())
+    }
+
+    /// The newest snapshot that is whole; `None` without one.
+    pub fn latest(&self) -> Result<Option<Snapshot>, DiskError> {
+        for at in list(&*self.disk)?.into_iter().rev() {
+            if let Some(bytes) = read(&*self.disk, at)? {
+                return Ok(Some(Snapshot { at, bytes }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Removes, durably, snapshots that lie beyond the end of the recovered log: they know a history that is gone, and when
+/// the log has grown past them again nothing would tell.
+pub(crate) fn remove_beyond<D: Disk>(disk: &D, end: LogOffset) -> Result<usize, DiskError> {
+    let mut removed = 0;
+    for at in list(disk)?.into_iter().filter(|at| *at > end) {
+        disk.remove(&path_of(at))?;
+        removed += 1;
+    }
+    disk.sync_dir(DIR)?;
+    Ok(removed)
+}
+
+fn list<D: Disk>(disk: &D) -> Result<Vec<LogOffset>, DiskError> {
+    Ok(disk.list(DIR)?.iter().filter_map(|name| number_in(name, SUFFIX)).collect())
+}
+
+fn path_of(at: LogOffset) -> String {
+    format!("{DIR}/{at:020}{SUFFIX}")
+}
+
+fn read<D: Disk>(disk: &D, at: LogOffset) -> Result<Option<Vec<u8>>, DiskError> {
+    let file = disk.open(&path_of(at))?;
+    let mut header = [0; HEADER_BYTES];
+    if !read_full(&file, 0, &mut header)? || u32_at(&header, 0) != MAGIC || u32_at(&header, 4) != 0 {
+        return Ok(None);
+    }
+    let len = u64_at(&header, 16);
+    if u64_at(&header, 8) != at || file.len()?.checked_sub(HEADER_BYTES as u64) != Some(len) {
+        return Ok(None);
+    }
+    let Some(len) = usize::try_from(len).ok().filter(|len| *len <= BYTES_MAX) else { return Ok(None) };
+    let mut bytes = vec![0; len];
+    let whole = read_full(&file, HEADER_BYTES as u64, &mut bytes)?;
+    Ok((whole && crc_of(&header, &bytes) == u32_at(&header, 24)).then_some(bytes))
+}
+
+fn crc_of(header: &[u8; HEADER_BYTES], bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&header[..24]);
+    hasher.update(bytes);
+    hasher.finalize()
+}

@@ -1,0 +1,21 @@
+//! Files that are there as a whole or not at all.
+
+use crate::disk::{Disk, DiskError, DiskFile};
+
+/// Writes a file under a temporary name, syncs it, renames it and syncs the directory. A full disk is met before
+/// anything is written, and leaves the older file of this name in place.
+pub(crate) fn write<D: Disk>(disk: &D, dir: &str, path: &str, parts: &[&[u8]]) -> Result<D::File, DiskError> {
+    let temporary = format!("{path}.tmp");
+    let file = disk.create(&temporary)?;
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    if let Err(error) = file.preallocate(len as u64) {
+        disk.remove(&temporary)?;
+        return Err(error);
+    }
+    file.write_at(0, parts)?;
+    file.sync_all()?;
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(dir)?;
+    drop(file);
+    disk.open(path)
+}

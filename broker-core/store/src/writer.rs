@@ -1,0 +1,345 @@
+//! Writing what was staged: the one owner of the log's end.
+
+use crate::{
+    canary::Canary,
+    disk::{Disk, DiskError, DiskFile},
+    flusher::Written,
+    frame::{self, Kind},
+    index::{
+        Arrival, IndexWriter, Run,
+        sidecar::{self, Subject},
+    },
+    log::{Poisoned, Shared},
+    options::{Durability, Options},
+    segment::{self, START_BYTES, Segment, Segments, Start},
+    sequencer::{Batch, Item},
+    tail::Tail,
+};
+use bytes::Bytes;
+use halley_model::{LogOffset, Millis, QueueId};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+/// A full disk is asked for room again after so long.
+const FULL_RETRY_MS: Millis = 1_000;
+
+/// Writes the log. One thread owns it and calls [`LogIo::run_once`] whenever something is staged, and about once a
+/// second otherwise.
+pub struct LogIo<D: Disk> {
+    pub(crate) disk: Arc<D>,
+    pub(crate) options: Options,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) segments: Arc<Segments<D>>,
+    pub(crate) tail: Arc<Tail>,
+    pub(crate) written: Arc<Written<D>>,
+    pub(crate) index: IndexWriter,
+    pub(crate) active: Arc<Segment<D::File>>,
+    /// Where the next frame goes.
+    pub(crate) end: LogOffset,
+    /// Crc of the last frame.
+    pub(crate) chain: u32,
+    pub(crate) epoch: u32,
+    /// The reserved file for the next segment.
+    pub(crate) spare: Option<D::File>,
+    /// Sealed segments whose sidecars are still to be written, oldest first.
+    pub(crate) owed: VecDeque<Owed>,
+    /// Not before then is a full disk asked for room again.
+    pub(crate) full_until: Option<Millis>,
+    /// Emptied and exchanged for a full one at each visit.
+    pub(crate) batch: Batch,
+    /// A sync that a planted bug put off.
+    pub(crate) sync_put_off: bool,
+}
+
+/// A sidecar to be written.
+pub(crate) struct Owed {
+    pub(crate) subject: Subject,
+    /// Topic numbers and queues with records in the segment, sorted by (topic, queue).
+    pub(crate) queues: Vec<(u32, QueueId)>,
+}
+
+/// What one visit did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Everything before this is stored as the policy asks.
+    pub acked: LogOffset,
+    /// Queues with new records, each once.
+    pub arrivals: Vec<Arrival>,
+    /// Records stored.
+    pub records: u64,
+    /// Bytes written to the log.
+    pub bytes: u64,
+    /// Whether the data was synced.
+    pub synced: bool,
+    /// Whether a new segment was begun.
+    pub rolled: bool,
+}
+
+/// A batch with all headers filled in.
+struct Sealed {
+    frames: Vec<(LogOffset, Bytes)>,
+    roll: Option<Roll>,
+    records: u64,
+}
+
+/// The beginning of a segment within a batch.
+struct Roll {
+    /// How many of the batch's frames belong to the segment before.
+    frames_before: usize,
+    base: LogOffset,
+    start_frame: [u8; START_BYTES],
+    ended: Subject,
+}
+
+impl<D: Disk> LogIo<D> {
+    /// Writes everything staged, acknowledges it, and makes it visible to readers. After an error the store is stopped for good.
+    ///
+    /// Also does what must be done now and then: reserves the next segment, writes the index of the last one.
+    /// These come before the batch, so that the batch that ended a segment is not acknowledged late.
+    pub fn run_once(&mut self, now: Millis) -> Result<Progress, Poisoned> {
+        self.shared.check_poison()?;
+        self.try_run(now).map_err(|error| self.shared.poison(&error.to_string()))
+    }
+
+    /// Blocks until there is something for [`LogIo::run_once`] to do or `timeout` has passed; whether there is. Only for a
+    /// thread that has nothing else to do.
+    pub fn wait_for_work(&self, timeout: Duration) -> bool {
+        let must_tend = self.spare.is_none() || !self.owed.is_empty() || self.sync_put_off;
+        (must_tend && self.full_until.is_none()) || self.shared.wait_for_work(timeout)
+    }
+
+    fn try_run(&mut self, now: Millis) -> Result<Progress, DiskError> {
+        self.tend(now)?;
+        let mut batch = std::mem::take(&mut self.batch);
+        self.shared.sequencer.lock().take(&mut batch);
+        let done = self.store(&mut batch, now);
+        batch.items.clear();
+        batch.entries.clear();
+        self.batch = batch;
+        done
+    }
+
+    fn store(&mut self, batch: &mut Batch, now: Millis) -> Result<Progress, DiskError> {
+        for topic in batch.new_topics.drain(..) {
+            self.index.add_topic(topic);
+        }
+        let mut progress = Progress { acked: self.shared.acked(), ..Progress::default() };
+        if batch.items.is_empty() {
+            return Ok(progress);
+        }
+        let begin = self.end;
+        let active = self.active.base;
+        let sealed = self.seal(batch, now);
+        if self.options.planted(Canary::IndexAheadOfLog) {
+            progress.arrivals = self.show(batch, &sealed, active);
+        }
+        self.write(&sealed)?;
+        progress.synced = self.sync()?;
+        self.written.active.lock().clone_from(&(Arc::clone(&self.active), self.end));
+        if !self.options.planted(Canary::IndexAheadOfLog) {
+            progress.arrivals = self.show(batch, &sealed, active);
+        }
+        self.shared.set_acked(self.end);
+        progress.acked = self.end;
+        progress.records = sealed.records;
+        progress.bytes = self.end - begin;
+        progress.rolled = sealed.roll.is_some();
+        Ok(progress)
+    }
+
+    /// Fills in the headers: each frame carries on the crc of the one before.
+    fn seal(&mut self, batch: &mut Batch, now: Millis) -> Sealed {
+        let mut sealed = Sealed { frames: Vec::with_capacity(batch.items.len()), roll: None, records: 0 };
+        for item in batch.items.drain(..) {
+            match item {
+                Item::Frame(mut draft) => {
+                    assert_eq!(draft.at, self.end, "frames follow each other without a gap");
+                    let crc =
+                        frame::seal(&mut draft.bytes, Kind::Records, self.epoch, draft.records, self.chain);
+                    self.chain_to(crc);
+                    self.end += draft.bytes.len() as u64;
+                    sealed.records += u64::from(draft.records);
+                    sealed.frames.push((draft.at, draft.bytes.freeze()));
+                }
+                Item::Roll { base, stored } => {
+                    assert!(base == self.end && sealed.roll.is_none(), "there is one spare segment");
+                    let ended = Subject {
+                        base: self.active.base,
+                        length: base - self.active.base,
+                        chain: self.chain,
+                        epoch: self.epoch,
+                        stored,
+                    };
+                    let start = Start { base, created: now, epoch: self.epoch, chain: self.chain };
+                    let (start_frame, crc) = start.encode();
+                    self.chain_to(crc);
+                    self.end += START_BYTES as u64;
+                    sealed.roll = Some(Roll { frames_before: sealed.frames.len(), base, start_frame, ended });
+                }
+            }
+        }
+        sealed
+    }
+
+    fn chain_to(&mut self, crc: u32) {
+        self.chain = if self.options.planted(Canary::ChainSkipped) { 0 } else { crc };
+    }
+
+    fn write(&mut self, sealed: &Sealed) -> Result<(), DiskError> {
+        match &sealed.roll {
+            None => self.write_frames(&sealed.frames),
+            Some(roll) => {
+                self.write_frames(&sealed.frames[..roll.frames_before])?;
+                self.roll(roll)?;
+                self.write_frames(&sealed.frames[roll.frames_before..])
+            }
+        }
+    }
+
+    fn write_frames(&self, frames: &[(LogOffset, Bytes)]) -> Result<(), DiskError> {
+        let Some((at, first)) = frames.first() else { return Ok(()) };
+        let position = at - self.active.base;
+        if frames.len() == 1 {
+            return self.active.file.write_at(position, &[first]);
+        }
+        let parts: Vec<&[u8]> = frames.iter().map(|(_, bytes)| bytes.as_ref()).collect();
+        self.active.file.write_at(position, &parts)
+    }
+
+    /// Ends the active segment and begins the next. The order is the point, see the invariants in `docs/format/log.md`:
+    /// the old segment is whole and durable before there is a new one, and the new one has its start frame and
+    /// its name before anything else is in it.
+    fn roll(&mut self, roll: &Roll) -> Result<(), DiskError> {
+        let spare = self.spare.take().expect("the sequencer begins a segment only when told of a spare");
+        self.active.file.truncate(roll.ended.length)?;
+        self.active.file.sync_all()?;
+        self.shared.raise_durable(roll.base);
+        spare.write_at(0, &[&roll.start_frame])?;
+        spare.sync_all()?;
+        drop(spare);
+        let path = segment::path_of(roll.base);
+        self.disk.rename(segment::SPARE, &path)?;
+        if !self.options.planted(Canary::RenameUnsynced) {
+            self.disk.sync_dir(segment::DIR)?;
+        }
+        let file = self.disk.open(&path)?;
+        self.active = Arc::new(Segment { base: roll.base, file, sidecar: Default::default() });
+        self.segments.push(Arc::clone(&self.active));
+        Ok(())
+    }
+
+    /// Syncs as the policy asks; whether it did.
+    fn sync(&mut self) -> Result<bool, DiskError> {
+        match self.options.durability {
+            Durability::Os => return Ok(false),
+            Durability::Sync if self.options.planted(Canary::AckBeforeSync) => self.sync_put_off = true,
+            Durability::Sync => match self.active.file.sync_data() {
+                Err(_) if self.options.planted(Canary::SyncErrorIgnored) => {}
+                done => done?,
+            },
+        }
+        self.shared.raise_durable(self.end);
+        Ok(true)
+    }
+
+    /// Makes the batch visible to readers: bytes first, then the index that leads to them.
+    fn show(&mut self, batch: &Batch, sealed: &Sealed, active: LogOffset) -> Vec<Arrival> {
+        self.shared.set_visible(self.end);
+        self.tail.push(sealed.frames.iter().map(|(at, bytes)| (*at, bytes.clone())));
+        let mut arrivals = Vec::new();
+        let mut arrived =
+            |topic: &Arc<str>, queue| arrivals.push(Arrival { topic: Arc::clone(topic), queue });
+        self.index.begin_batch();
+        let Some(roll) = &sealed.roll else {
+            self.index.publish(&batch.entries, active, arrived);
+            return arrivals;
+        };
+        let before = batch.entries.partition_point(|entry| entry.log_offset < roll.base);
+        self.index.publish(&batch.entries[..before], active, &mut arrived);
+        let queues = self.index.end_segment();
+        self.owed.push_back(Owed { subject: roll.ended, queues });
+        self.index.publish(&batch.entries[before..], roll.base, arrived);
+        arrivals
+    }
+
+    /// Reserves the next segment and writes owed sidecars. A full disk is remembered and asked again later.
+    pub(crate) fn tend(&mut self, now: Millis) -> Result<(), DiskError> {
+        if std::mem::take(&mut self.sync_put_off) {
+            self.active.file.sync_data()?;
+        }
+        if self.spare.is_some() && self.owed.is_empty() {
+            return Ok(());
+        }
+        // A clock set back does not prolong the wait.
+        if self.full_until.is_some_and(|until| now < until && until - now <= FULL_RETRY_MS) {
+            return Ok(());
+        }
+        self.full_until = None;
+        match self.reserve_spare().and_then(|()| self.write_owed()) {
+            Err(DiskError::Full { .. }) => self.full_until = Some(now + FULL_RETRY_MS),
+            done => done?,
+        }
+        Ok(())
+    }
+
+    fn reserve_spare(&mut self) -> Result<(), DiskError> {
+        if self.spare.is_some() {
+            return Ok(());
+        }
+        let reserved = self.disk.create(segment::SPARE).and_then(|file| {
+            file.preallocate(self.options.segment_bytes)?;
+            Ok(file)
+        });
+        let full = match reserved {
+            Ok(file) => {
+                self.spare = Some(file);
+                Ok(())
+            }
+            Err(error @ DiskError::Full { .. }) => {
+                // What was reserved in vain is needed elsewhere.
+                match self.disk.remove(segment::SPARE) {
+                    Ok(()) | Err(DiskError::NotFound { .. }) => Err(error),
+                    Err(other) => return Err(other),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        self.shared.sequencer.lock().set_spare(full.is_ok(), full.is_err());
+        full
+    }
+
+    fn write_owed(&mut self) -> Result<(), DiskError> {
+        while let Some(owed) = self.owed.front() {
+            write_sidecar(&*self.disk, &self.segments, &mut self.index, owed)?;
+            self.owed.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// Moves the index of a sealed segment from memory to its sidecar. [`DiskError::Full`] leaves it in memory.
+pub(crate) fn write_sidecar<D: Disk>(
+    disk: &D,
+    segments: &Segments<D>,
+    index: &mut IndexWriter,
+    owed: &Owed,
+) -> Result<(), DiskError> {
+    let base = owed.subject.base;
+    let end = base + owed.subject.length;
+    let mut builder = sidecar::Builder::default();
+    let mut runs = Vec::with_capacity(owed.queues.len());
+    for (topic, queue) in &owed.queues {
+        let (first, entries) = index.entries_before(*topic, *queue, end);
+        builder.add(base, index.name_of(*topic), *queue, &entries);
+        runs.push((first, entries.len() as u32));
+    }
+    let (bytes, positions) = builder.finish(&owed.subject);
+    let file = sidecar::write(disk, base, &bytes)?;
+    let segment = segments.holding(base).expect("a sealed segment is in the list");
+    let first = segment.sidecar.set(file).is_ok();
+    assert!(first, "a segment is sealed once");
+    // Readers are sent to the sidecar only now that it is there.
+    for (((topic, queue), (first, count)), position) in owed.queues.iter().zip(runs).zip(positions) {
+        index.retire(*topic, *queue, Run { segment: base, first, count, position });
+    }
+    Ok(())
+}
