@@ -4,7 +4,7 @@
 use halley_model::{LogOffset, RecordView};
 
 /// Bytes of a frame's header.
-pub(crate) const HEADER_BYTES: usize = 24;
+pub(crate) const HEADER_BYTES: usize = 28;
 /// Longest frame with its header, in bytes.
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 
@@ -28,6 +28,8 @@ pub(crate) struct Header {
     pub(crate) epoch: u32,
     pub(crate) crc: u32,
     pub(crate) records: u32,
+    /// How many bytes right before the frame were not known to be durable when it was written.
+    pub(crate) unsynced: u32,
 }
 
 /// Why bytes are not a frame here.
@@ -79,21 +81,31 @@ impl Header {
             epoch: u32_at(bytes, 12),
             crc: u32_at(bytes, 16),
             records: u32_at(bytes, 20),
+            unsynced: u32_at(bytes, 24),
         })
     }
 }
 
+/// What the writer puts into a header.
+pub(crate) struct Fields {
+    pub(crate) kind: Kind,
+    pub(crate) epoch: u32,
+    pub(crate) records: u32,
+    pub(crate) unsynced: u32,
+}
+
 /// Fills in the header of `frame`, whose first [`HEADER_BYTES`] are free for it. Returns the crc, to be the `chain` of
 /// the next frame.
-pub(crate) fn seal(frame: &mut [u8], kind: Kind, epoch: u32, records: u32, chain: u32) -> u32 {
+pub(crate) fn seal(frame: &mut [u8], fields: &Fields, chain: u32) -> u32 {
     let length = u32::try_from(frame.len()).expect("the sequencer bounds frames by BYTES_MAX");
     assert!(frame.len() >= HEADER_BYTES && frame.len() <= BYTES_MAX, "a frame of {length} bytes");
     frame[0..4].copy_from_slice(&length.to_be_bytes());
     frame[4..8].copy_from_slice(&MAGIC.to_be_bytes());
-    frame[8..10].copy_from_slice(&(kind as u16).to_be_bytes());
+    frame[8..10].copy_from_slice(&(fields.kind as u16).to_be_bytes());
     frame[10..12].copy_from_slice(&VERSION.to_be_bytes());
-    frame[12..16].copy_from_slice(&epoch.to_be_bytes());
-    frame[20..24].copy_from_slice(&records.to_be_bytes());
+    frame[12..16].copy_from_slice(&fields.epoch.to_be_bytes());
+    frame[20..24].copy_from_slice(&fields.records.to_be_bytes());
+    frame[24..28].copy_from_slice(&fields.unsynced.to_be_bytes());
     let crc = crc_of(frame, chain);
     frame[16..20].copy_from_slice(&crc.to_be_bytes());
     crc
@@ -153,7 +165,7 @@ mod tests {
     fn sealed(payload: &[u8], epoch: u32, chain: u32) -> Vec<u8> {
         let mut frame = vec![0; HEADER_BYTES];
         frame.extend_from_slice(payload);
-        seal(&mut frame, Kind::Records, epoch, 1, chain);
+        seal(&mut frame, &Fields { kind: Kind::Records, epoch, records: 1, unsynced: 0 }, chain);
         frame
     }
 
@@ -163,12 +175,12 @@ mod tests {
 
     #[test]
     fn zeros_are_nothing_and_other_bytes_are_named() {
-        assert_eq!(header(&[0; 24]), Err(FrameError::Nothing));
-        assert!(matches!(header(&[7; 24]), Err(FrameError::Magic(0x0707_0707))));
+        assert_eq!(header(&[0; HEADER_BYTES]), Err(FrameError::Nothing));
+        assert!(matches!(header(&[7; HEADER_BYTES]), Err(FrameError::Magic(0x0707_0707))));
         let mut frame = sealed(b"x", 1, 0);
-        frame[3] = 23;
-        assert_eq!(header(&frame), Err(FrameError::Length(23)));
-        frame[3] = 25;
+        frame[3] = 27;
+        assert_eq!(header(&frame), Err(FrameError::Length(27)));
+        frame[3] = 29;
         frame[9] = 9;
         assert_eq!(header(&frame), Err(FrameError::Unknown(9, 0)));
     }

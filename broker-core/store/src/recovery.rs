@@ -2,7 +2,7 @@
 
 use crate::{
     canary::Canary,
-    disk::{Disk, DiskError, DiskFile},
+    disk::{Disk, DiskError, DiskFile, read_full},
     flusher::{Flusher, Written},
     frame::{self, FrameError, Kind},
     index::{Index, IndexWriter, sidecar, sidecar::Subject},
@@ -210,6 +210,8 @@ struct Last<F> {
     reserved_to: LogOffset,
     chain: u32,
     epoch: u32,
+    /// Up to where the log says that it was durable.
+    durable: LogOffset,
 }
 
 struct Recovering<'a, D: Disk> {
@@ -347,8 +349,8 @@ impl<'a, D: Disk> Recovering<'a, D> {
             self.report.cut = Some(Cut { at: scanned.end, reason: scanned.stop.to_string() });
         }
         self.report.end = scanned.end;
-        let Scanned { end, chain, epoch, .. } = scanned;
-        Ok(Last { segment, length, end, reserved_to: end, chain, epoch })
+        let Scanned { end, chain, epoch, durable, .. } = scanned;
+        Ok(Last { segment, length, end, reserved_to: end, chain, epoch, durable })
     }
 
     /// Cuts what is behind the end, durably, reserves the space again, and makes the new epoch durable: in this order,
@@ -361,7 +363,8 @@ impl<'a, D: Disk> Recovering<'a, D> {
         if last.length > used && !leave_tail {
             file.truncate(used)?;
         }
-        // Not only for the truncation: readers will see what the last process wrote but may not have synced.
+        // Readers will see what the last process wrote but may not have synced.
+        write_again(&last)?;
         file.sync_all()?;
         match file.preallocate(self.options.segment_bytes.max(used)) {
             Ok(()) => last.reserved_to = last.segment.base + self.options.segment_bytes.max(used),
@@ -412,7 +415,8 @@ impl<'a, D: Disk> Recovering<'a, D> {
         };
         self.report.segments_scanned += 1;
         self.report.bytes_scanned += scanner.position() - start.base;
-        Ok(Scanned { end: scanner.position(), chain: scanner.chain, epoch: scanner.epoch, stop })
+        let Scanner { chain, epoch, durable, .. } = scanner;
+        Ok(Scanned { end: scanner.position(), chain, epoch, durable, stop })
     }
 
     /// Checks that the record goes on where its queue ended.
@@ -438,10 +442,28 @@ impl<'a, D: Disk> Recovering<'a, D> {
     }
 }
 
+/// Writes the bytes again that are not known to be durable. A sync alone would not do: where one failed before, the
+/// kernel takes the pages for clean, shows what they hold, and forgets it when the power fails.
+fn write_again<F: DiskFile>(last: &Last<F>) -> Result<(), DiskError> {
+    const PIECE_BYTES: u64 = 1 << 20;
+    let base = last.segment.base;
+    let mut at = last.durable;
+    let mut piece = Vec::new();
+    while at < last.end {
+        piece.resize((last.end - at).min(PIECE_BYTES) as usize, 0);
+        let whole = read_full(&last.segment.file, at - base, &mut piece)?;
+        assert!(whole, "these bytes were scanned");
+        last.segment.file.write_at(at - base, &[&piece])?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
 struct Scanned {
     end: LogOffset,
     chain: u32,
     epoch: u32,
+    durable: LogOffset,
     /// Why there was no further frame.
     stop: FrameError,
 }

@@ -21,6 +21,8 @@ pub(crate) struct Scanner<'f, F> {
     /// Crc and epoch of the frame before it.
     pub(crate) chain: u32,
     pub(crate) epoch: u32,
+    /// Up to where the last frame says that the log was durable before it.
+    pub(crate) durable: LogOffset,
     checks: Checks,
     buffer: Vec<u8>,
     /// Position in the file of the buffer's first byte.
@@ -57,6 +59,7 @@ impl<'f, F: DiskFile> Scanner<'f, F> {
             at: START_BYTES as u64,
             chain: if checks.chain { start_crc } else { 0 },
             epoch: start.epoch,
+            durable: start.base + START_BYTES as u64,
             checks,
             buffer: Vec::new(),
             buffer_at: 0,
@@ -96,6 +99,7 @@ impl<'f, F: DiskFile> Scanner<'f, F> {
         self.at += header.length as u64;
         self.chain = if self.checks.chain { header.crc } else { 0 };
         self.epoch = header.epoch;
+        self.durable = self.durable.max(at.saturating_sub(u64::from(header.unsynced)));
         Ok(Ok(Found { at, header, bytes: &self.buffer[from..from + header.length] }))
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     disk::{Disk, DiskError, DiskFile, read_full},
-    frame::{self, FrameError, HEADER_BYTES, Header, Kind, u32_at, u64_at},
+    frame::{self, Fields, FrameError, HEADER_BYTES, Header, Kind, u32_at, u64_at},
 };
 use halley_model::{LogOffset, Millis};
 use parking_lot::RwLock;
@@ -41,10 +41,11 @@ impl Start {
     /// The frame's bytes, and its crc.
     pub(crate) fn encode(&self) -> ([u8; START_BYTES], u32) {
         let mut frame = [0; START_BYTES];
-        frame[24..32].copy_from_slice(&self.base.to_be_bytes());
-        frame[32..40].copy_from_slice(&self.created.to_be_bytes());
-        frame[40..44].copy_from_slice(&self.chain.to_be_bytes());
-        let crc = frame::seal(&mut frame, Kind::SegmentStart, self.epoch, 0, self.chain);
+        frame[28..36].copy_from_slice(&self.base.to_be_bytes());
+        frame[36..44].copy_from_slice(&self.created.to_be_bytes());
+        frame[44..48].copy_from_slice(&self.chain.to_be_bytes());
+        let fields = Fields { kind: Kind::SegmentStart, epoch: self.epoch, records: 0, unsynced: 0 };
+        let crc = frame::seal(&mut frame, &fields, self.chain);
         (frame, crc)
     }
 
@@ -73,20 +74,20 @@ impl Start {
         if header.kind != Kind::SegmentStart || header.length != START_BYTES {
             return Err(FrameError::Length(header.length as u32));
         }
-        let chain = u32_at(bytes, 40);
+        let chain = u32_at(bytes, 44);
         if frame::crc_of(bytes, chain) != header.crc {
             return Err(FrameError::Crc);
         }
-        let created = u64_at(bytes, 32) as Millis;
-        Ok((Self { base: u64_at(bytes, 24), created, epoch: header.epoch, chain }, header.crc))
+        let created = u64_at(bytes, 36) as Millis;
+        Ok((Self { base: u64_at(bytes, 28), created, epoch: header.epoch, chain }, header.crc))
     }
 }
 
 /// The frame that makes a new epoch durable; gives its crc too.
 pub(crate) fn open_frame(now: Millis, epoch: u32, chain: u32) -> ([u8; OPEN_BYTES], u32) {
     let mut frame = [0; OPEN_BYTES];
-    frame[24..32].copy_from_slice(&now.to_be_bytes());
-    let crc = frame::seal(&mut frame, Kind::Open, epoch, 0, chain);
+    frame[28..36].copy_from_slice(&now.to_be_bytes());
+    let crc = frame::seal(&mut frame, &Fields { kind: Kind::Open, epoch, records: 0, unsynced: 0 }, chain);
     (frame, crc)
 }
 

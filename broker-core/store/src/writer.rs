@@ -4,7 +4,7 @@ use crate::{
     canary::Canary,
     disk::{Disk, DiskError, DiskFile},
     flusher::Written,
-    frame::{self, Kind},
+    frame::{self, Fields, Kind},
     index::{
         Arrival, IndexWriter, Run,
         sidecar::{self, Subject},
@@ -149,12 +149,18 @@ impl<D: Disk> LogIo<D> {
     /// Fills in the headers: each frame carries on the crc of the one before.
     fn seal(&mut self, batch: &mut Batch, now: Millis) -> Sealed {
         let mut sealed = Sealed { frames: Vec::with_capacity(batch.items.len()), roll: None, records: 0 };
+        let mut durable = self.shared.durable().min(self.end);
         for item in batch.items.drain(..) {
             match item {
                 Item::Frame(mut draft) => {
                     assert_eq!(draft.at, self.end, "frames follow each other without a gap");
-                    let crc =
-                        frame::seal(&mut draft.bytes, Kind::Records, self.epoch, draft.records, self.chain);
+                    let fields = Fields {
+                        kind: Kind::Records,
+                        epoch: self.epoch,
+                        records: draft.records,
+                        unsynced: u32::try_from(draft.at - durable).unwrap_or(u32::MAX),
+                    };
+                    let crc = frame::seal(&mut draft.bytes, &fields, self.chain);
                     self.chain_to(crc);
                     self.end += draft.bytes.len() as u64;
                     sealed.records += u64::from(draft.records);
@@ -173,6 +179,7 @@ impl<D: Disk> LogIo<D> {
                     let (start_frame, crc) = start.encode();
                     self.chain_to(crc);
                     self.end += START_BYTES as u64;
+                    durable = self.end;
                     sealed.roll = Some(Roll { frames_before: sealed.frames.len(), base, start_frame, ended });
                 }
             }

@@ -67,7 +67,7 @@ fn a_group_is_one_frame_and_refused_where_it_cannot_be() {
     assert_eq!(placed[2].queue_offset, 39);
     let long = [3; 5000];
     let refused = |record: &RecordBody<'_>| opened.log.stage(NOW).unwrap().append(record);
-    assert!(matches!(refused(&body("A", 0, &long)), Err(StageError::TooLong { max: 4024, .. })));
+    assert!(matches!(refused(&body("A", 0, &long)), Err(StageError::TooLong { max: 4016, .. })));
     assert!(matches!(refused(&body("A", 65_536, b"")), Err(StageError::Queue(65_536))));
     assert!(matches!(refused(&body(&"t".repeat(256), 0, b"")), Err(StageError::Record(_))));
     assert_eq!(payloads(&opened.reader, "B", 3).len(), 20);
