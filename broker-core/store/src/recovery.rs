@@ -281,7 +281,8 @@ impl<'a, D: Disk> Recovering<'a, D> {
             return Ok(sealed);
         }
         let base = segment.base;
-        let scanned = self.scan(&segment.file, start, start_crc, length, Checks::ALL)?;
+        let checks = Checks { crc: true, ..self.checks() };
+        let scanned = self.scan(&segment.file, start, start_crc, length, checks)?;
         if scanned.stop != FrameError::Nothing || scanned.end != base + length {
             return Err(damaged(base, scanned.end, scanned.stop.to_string()));
         }
@@ -336,10 +337,7 @@ impl<'a, D: Disk> Recovering<'a, D> {
         start_crc: u32,
         length: u64,
     ) -> Result<Last<D::File>, OpenError> {
-        let checks = Checks {
-            crc: !self.options.planted(Canary::TailCrcSkipped),
-            chain: !self.options.planted(Canary::ChainSkipped),
-        };
+        let checks = self.checks();
         let stale = self.options.planted(Canary::OffsetReused).then(|| self.tails.clone());
         let scanned = self.scan(&segment.file, start, start_crc, length, checks)?;
         if let Some(stale) = stale {
@@ -417,6 +415,13 @@ impl<'a, D: Disk> Recovering<'a, D> {
         self.report.bytes_scanned += scanner.position() - start.base;
         let Scanner { chain, epoch, durable, .. } = scanner;
         Ok(Scanned { end: scanner.position(), chain, epoch, durable, stop })
+    }
+
+    fn checks(&self) -> Checks {
+        Checks {
+            crc: !self.options.planted(Canary::TailCrcSkipped),
+            chain: !self.options.planted(Canary::ChainSkipped),
+        }
     }
 
     /// Checks that the record goes on where its queue ended.

@@ -36,10 +36,6 @@ pub(crate) struct Checks {
     pub(crate) chain: bool,
 }
 
-impl Checks {
-    pub(crate) const ALL: Self = Self { crc: true, chain: true };
-}
-
 /// A checked frame.
 pub(crate) struct Found<'s> {
     /// Its address in the log.
