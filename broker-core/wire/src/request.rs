@@ -1,0 +1,46 @@
+//! Typed request headers, one file per family. Each is decoded from ext fields in one pass and borrows from them;
+//! `fields` is the way back, for our own client.
+//!
+//! Fields that RocketMQ marks not-null must be there, unless its broker gets along without them.
+
+pub mod client;
+pub mod offsets;
+pub mod pull;
+pub mod route;
+pub mod send;
+pub mod topic;
+
+pub use client::{
+    CheckClientConfig, ClientError, ConsumerData, Heartbeat, LockBatch, MessageModel, MessageQueue,
+    ProducerData, SubscriptionData, UnregisterClient,
+};
+pub use offsets::{
+    Boundary, GetMaxOffset, GetMinOffset, QueryConsumerOffset, SearchOffset, UpdateConsumerOffset,
+};
+pub use pull::PullMessage;
+pub use route::GetRouteInfo;
+pub use send::{SendForm, SendMessage};
+pub use topic::CreateTopic;
+
+/// The group that a request is about, where that is all it says (requests 38 and 40).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerGroup<'a> {
+    /// The consumer group.
+    pub consumer_group: std::borrow::Cow<'a, str>,
+}
+
+impl<'a> ConsumerGroup<'a> {
+    /// Reads the header.
+    pub fn decode(ext: &crate::Ext<'a>) -> Result<Self, crate::HeaderError> {
+        let [group] = ext.pick(["consumerGroup"]);
+        Ok(Self { consumer_group: group.text()? })
+    }
+
+    /// The ext fields.
+    pub fn fields(&self) -> [crate::encode::ExtField<'_>; 1] {
+        [("consumerGroup", (&*self.consumer_group).into())]
+    }
+}
+
+#[cfg(test)]
+mod tests;

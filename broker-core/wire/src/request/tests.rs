@@ -1,0 +1,255 @@
+use super::*;
+use crate::{
+    ExtValue, HeaderError, RequestCode, Serialize,
+    body::IntegerKeys,
+    encode::{self, ExtField, Request},
+    ext::{Ext, Value},
+    frame::{self, Limits},
+    notify_consumer_ids_changed,
+};
+use bytes::BytesMut;
+
+/// Sends the fields in both serialisations and hands what arrives to `check`.
+fn check(fields: &[ExtField<'_>], check: impl Fn(&Ext<'_>)) {
+    for serialize in [Serialize::Json, Serialize::Binary] {
+        for reversed in [false, true] {
+            let mut fields = fields.to_vec();
+            if reversed {
+                fields.reverse();
+            }
+            let mut out = BytesMut::new();
+            encode::request(
+                &mut out,
+                Request { serialize, ..Request::new(RequestCode::HeartBeat, 1) },
+                &fields,
+                b"",
+            )
+            .unwrap();
+            let (frame, _) = frame::decode(&out, &Limits::default()).unwrap().unwrap();
+            check(&frame.ext);
+        }
+    }
+}
+
+/// Each field of `required`, left out, is missed by its name; made text, refused where it is a number.
+fn check_errors(
+    fields: &[ExtField<'_>],
+    required: &[&str],
+    decode: impl Fn(&Ext<'_>) -> Result<(), HeaderError>,
+) {
+    for name in required {
+        let rest: Vec<_> = fields.iter().copied().filter(|(other, _)| other != name).collect();
+        check(&rest, |ext| match decode(ext) {
+            Err(HeaderError::Missing { field }) => assert_eq!(field, *name),
+            _ => panic!("{name} was not missed"),
+        });
+    }
+    for (name, value) in fields {
+        if matches!(value, ExtValue::Integer(_)) {
+            let wrong: Vec<_> = fields
+                .iter()
+                .map(|field| if field.0 == *name { (*name, "many".into()) } else { *field })
+                .collect();
+            check(&wrong, |ext| match decode(ext) {
+                Err(HeaderError::Invalid { field, value, .. }) => {
+                    assert_eq!((field, value.as_str()), (*name, "many"))
+                }
+                _ => panic!("{name} was not refused"),
+            });
+        }
+    }
+}
+
+#[test]
+fn sends() {
+    let send = SendMessage {
+        producer_group: "pg".into(),
+        topic: "t".into(),
+        default_topic: "TBW102".into(),
+        default_topic_queue_nums: 4,
+        queue_id: -1,
+        sys_flag: 0,
+        born_timestamp: 1_700_000_000_000,
+        flag: 7,
+        properties: Value::new("KEYS\u{1}a\u{2}"),
+        reconsume_times: 2,
+        unit_mode: false,
+        batch: true,
+        max_reconsume_times: Some(16),
+        broker_name: Some("broker-a".into()),
+    };
+    for (form, code) in [(SendForm::Long, 10), (SendForm::Short, 310), (SendForm::Short, 320)] {
+        assert_eq!(SendForm::of(RequestCode::of(code)), Some(form));
+        let fields = send.fields(form, "KEYS\u{1}a\u{2}");
+        check(&fields, |ext| {
+            let mut back = SendMessage::decode(form, ext).unwrap();
+            let mut properties = Vec::new();
+            back.properties.append_to(&mut properties);
+            assert_eq!(properties, b"KEYS\x01a\x02");
+            assert_eq!(back.properties.text(), "KEYS\u{1}a\u{2}");
+            back.properties = send.properties;
+            assert_eq!(back, send);
+        });
+        let required = match form {
+            SendForm::Long => ["topic", "queueId", "sysFlag", "bornTimestamp", "flag"],
+            SendForm::Short => ["b", "e", "f", "g", "h"],
+        };
+        check_errors(&fields, &required, |ext| SendMessage::decode(form, ext).map(drop));
+    }
+    assert_eq!(SendForm::of(RequestCode::PullMessage), None);
+    assert!(SendMessage::decode(SendForm::Long, &Ext::EMPTY).is_err());
+}
+
+#[test]
+fn pulls() {
+    let pull = PullMessage {
+        consumer_group: "g".into(),
+        topic: "t".into(),
+        queue_id: 1,
+        queue_offset: 100,
+        max_msg_nums: 32,
+        sys_flag: pull::flag::COMMIT_OFFSET | pull::flag::SUSPEND,
+        commit_offset: 90,
+        suspend_timeout_millis: 15_000,
+        subscription: Some("a || b".into()),
+        sub_version: 5,
+        expression_type: Some("TAG".into()),
+        max_msg_bytes: None,
+        broker_name: None,
+    };
+    assert!(pull.has(pull::flag::SUSPEND) && !pull.has(pull::flag::SUBSCRIPTION));
+    check(&pull.fields(), |ext| assert_eq!(PullMessage::decode(ext).unwrap(), pull));
+    let required = ["consumerGroup", "topic", "queueId", "queueOffset", "maxMsgNums", "sysFlag"];
+    check_errors(&pull.fields(), &required, |ext| PullMessage::decode(ext).map(drop));
+}
+
+#[test]
+fn offsets() {
+    let query = QueryConsumerOffset {
+        consumer_group: "g".into(),
+        topic: "t".into(),
+        queue_id: 1,
+        set_zero_if_not_found: Some(false),
+    };
+    check(&query.fields(), |ext| assert_eq!(QueryConsumerOffset::decode(ext).unwrap(), query));
+    check_errors(&query.fields(), &["consumerGroup", "topic", "queueId"], |ext| {
+        QueryConsumerOffset::decode(ext).map(drop)
+    });
+
+    let update =
+        UpdateConsumerOffset { consumer_group: "g".into(), topic: "t".into(), queue_id: 1, commit_offset: 9 };
+    check(&update.fields(), |ext| assert_eq!(UpdateConsumerOffset::decode(ext).unwrap(), update));
+    check_errors(&update.fields(), &["commitOffset"], |ext| UpdateConsumerOffset::decode(ext).map(drop));
+
+    for boundary in [Boundary::Lower, Boundary::Upper] {
+        let search = SearchOffset { topic: "t".into(), queue_id: 1, timestamp: 77, boundary };
+        check(&search.fields(), |ext| assert_eq!(SearchOffset::decode(ext).unwrap(), search));
+        check_errors(&search.fields(), &["timestamp"], |ext| SearchOffset::decode(ext).map(drop));
+    }
+    let old = [("topic", "t".into()), ("queueId", 1.into()), ("timestamp", 77.into())];
+    check(&old, |ext| assert_eq!(SearchOffset::decode(ext).unwrap().boundary, Boundary::Lower));
+
+    let max = GetMaxOffset { topic: "t".into(), queue_id: 1, committed: true };
+    check(&max.fields()[..2], |ext| assert_eq!(GetMaxOffset::decode(ext).unwrap(), max));
+    let min = GetMinOffset { topic: "t".into(), queue_id: 1 };
+    check(&min.fields(), |ext| assert_eq!(GetMinOffset::decode(ext).unwrap(), min));
+    check_errors(&min.fields(), &["topic", "queueId"], |ext| GetMinOffset::decode(ext).map(drop));
+}
+
+#[test]
+fn topics_and_routes() {
+    let create = CreateTopic {
+        topic: "t".into(),
+        default_topic: "TBW102".into(),
+        read_queue_nums: 8,
+        write_queue_nums: 8,
+        perm: 6,
+        topic_filter_type: Some("SINGLE_TAG".into()),
+        topic_sys_flag: 0,
+        order: false,
+        attributes: Some("+message.type=FIFO".into()),
+    };
+    check(&create.fields(), |ext| assert_eq!(CreateTopic::decode(ext).unwrap(), create));
+    check_errors(&create.fields(), &["topic", "readQueueNums", "writeQueueNums", "perm"], |ext| {
+        CreateTopic::decode(ext).map(drop)
+    });
+
+    let mut route = GetRouteInfo { topic: "t".into(), accept_standard_json_only: false };
+    check(&route.fields(), |ext| assert_eq!(GetRouteInfo::decode(ext).unwrap(), route));
+    assert_eq!(route.integer_keys(400), IntegerKeys::Bare);
+    assert_eq!(route.integer_keys(401), IntegerKeys::Quoted);
+    route.accept_standard_json_only = true;
+    check(&route.fields(), |ext| assert_eq!(GetRouteInfo::decode(ext).unwrap(), route));
+    assert_eq!(route.integer_keys(317), IntegerKeys::Quoted);
+}
+
+#[test]
+fn clients() {
+    let unregister =
+        UnregisterClient { client_id: "c".into(), producer_group: None, consumer_group: Some("g".into()) };
+    check(&unregister.fields(), |ext| assert_eq!(UnregisterClient::decode(ext).unwrap(), unregister));
+    check_errors(&unregister.fields(), &["clientID"], |ext| UnregisterClient::decode(ext).map(drop));
+    let group = ConsumerGroup { consumer_group: "g".into() };
+    check(&group.fields(), |ext| assert_eq!(ConsumerGroup::decode(ext).unwrap(), group));
+
+    let mut out = BytesMut::new();
+    notify_consumer_ids_changed(&mut out, "g\"");
+    let (frame, _) = frame::decode(&out, &Limits::default()).unwrap().unwrap();
+    assert!(frame.is_oneway() && !frame.is_reply());
+    assert_eq!(RequestCode::of(frame.code), RequestCode::NotifyConsumerIdsChanged);
+    assert_eq!(ConsumerGroup::decode(&frame.ext).unwrap().consumer_group, "g\"");
+}
+
+#[test]
+fn heartbeats_of_java_and_go() {
+    let java = br#"{"clientID":"10.0.0.1@1#2","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"g","messageModel":"BROADCASTING","subscriptionDataSet":[{"classFilterMode":false,"codeSet":[97],"expressionType":"TAG","subString":"a","subVersion":1700000000000,"tagsSet":["a"],"topic":"t"}],"unitMode":false}],"heartbeatFingerprint":0,"producerDataSet":[{"groupName":"CLIENT_INNER_PRODUCER"}],"withoutSub":false}"#;
+    let heartbeat = Heartbeat::decode(java).unwrap();
+    assert_eq!(heartbeat.client_id, "10.0.0.1@1#2");
+    assert_eq!(heartbeat.producers[0].group_name, "CLIENT_INNER_PRODUCER");
+    let consumer = &heartbeat.consumers[0];
+    assert_eq!((consumer.group_name.as_str(), consumer.message_model), ("g", MessageModel::Broadcasting));
+    let subscription = &consumer.subscriptions[0];
+    assert_eq!(
+        (subscription.topic.as_str(), subscription.sub_string.as_str(), subscription.sub_version),
+        ("t", "a", 1_700_000_000_000)
+    );
+    assert_eq!(Heartbeat::decode(&heartbeat.encode()).unwrap(), heartbeat);
+
+    let go = br#"{"clientID":"c","producerDataSet":[],"consumerDataSet":[{"groupName":"g","consumeType":"CONSUME_PASSIVELY","messageModel":"Clustering","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","subscriptionDataSet":[{"classFilterMode":false,"topic":"t","subString":"*","tagsSet":[],"codeSet":[],"subVersion":1,"expressionType":""}],"unitMode":false}]}"#;
+    let heartbeat = Heartbeat::decode(go).unwrap();
+    assert_eq!(heartbeat.consumers[0].message_model, MessageModel::Clustering);
+
+    let sparse = br#"{"clientID":null,"consumerDataSet":[{"subscriptionDataSet":null,"messageModel":null}],"producerDataSet":null,"new":{"a":[1]}}"#;
+    assert_eq!(Heartbeat::decode(sparse).unwrap().consumers, [ConsumerData::default()]);
+    assert!(Heartbeat::decode(b"").is_err());
+    assert!(Heartbeat::decode(b"[1]").is_err());
+    assert!(Heartbeat::decode(br#"{"clientID":1}"#).unwrap_err().to_string().contains("heartbeat"));
+}
+
+#[test]
+fn locks_and_checks() {
+    let java = br#"{"clientId":"c","consumerGroup":"g","mqSet":[{"brokerName":"b","queueId":3,"topic":"t"}],"onlyThisBroker":false}"#;
+    let lock = LockBatch::decode(java).unwrap();
+    assert_eq!(lock.queues, [MessageQueue { broker_name: "b".into(), queue_id: 3, topic: "t".into() }]);
+    assert_eq!(LockBatch::decode(&lock.encode()).unwrap(), lock);
+    assert!(LockBatch::decode(br#"{"mqSet":[{"queueId":"x"}]}"#).is_err());
+
+    let java = br#"{"clientId":"c","group":"g","subscriptionData":{"expressionType":"SQL92","subString":"a > 1","topic":"t"}}"#;
+    let check = CheckClientConfig::decode(java).unwrap();
+    let subscription = check.subscription_data.as_ref().unwrap();
+    assert_eq!(
+        (subscription.expression_type.as_deref(), subscription.sub_string.as_str()),
+        (Some("SQL92"), "a > 1")
+    );
+    assert_eq!(CheckClientConfig::decode(&check.encode()).unwrap(), check);
+    assert_eq!(CheckClientConfig::decode(b"{}").unwrap().subscription_data, None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_body_is_survived(body in "[{}\\[\\]\":,a-z0-9]{0,60}") {
+        let _ = Heartbeat::decode(body.as_bytes());
+        let _ = LockBatch::decode(body.as_bytes());
+        let _ = CheckClientConfig::decode(body.as_bytes());
+    }
+}
