@@ -1,1 +1,34 @@
-//! The tokio shell of the broker and name server: listeners, dispatch, log writer.
+//! The tokio shell of the broker and name server: listeners, dispatch, the log's thread.
+//!
+//! A connection is one task: it reads what there is, has every complete frame handled in place, stages all sends
+//! under one lock, and writes all replies at once ([`connection`]). One thread owns the end of the log
+//! ([`log_thread`]). Decisions are the machines' (`halley-machine`), bytes are `halley-wire`'s and the log is
+//! `halley-store`'s; here they meet clocks, sockets and threads.
+
+#![allow(clippy::disallowed_methods, reason = "this is the shell: it has clocks, threads and sockets")]
+
+mod acks;
+mod appends;
+mod arrivals;
+mod backend;
+mod broker;
+mod catalog;
+mod clock;
+mod connection;
+mod held;
+mod housekeeping;
+mod identity;
+mod log_thread;
+mod members;
+mod metrics;
+mod name_server;
+mod outbox;
+mod progress;
+mod queues;
+mod remoting;
+mod server;
+mod state_writer;
+mod writer;
+
+pub use broker::{Broker, Options, StartError};
+pub use halley_store::{Durability, Recovery};

@@ -125,6 +125,8 @@ codes! {
         SubscriptionNotLatest = 25,
         /// No such consumer group.
         SubscriptionGroupNotExist = 26,
+        /// The broker has no compiled expression for the subscription.
+        FilterDataNotExist = 27,
         /// A parameter is out of bounds.
         InvalidParameter = 29,
         /// The server drains; Java 5.x clients reconnect elsewhere.

@@ -103,8 +103,8 @@ fn skip_blank(text: &str, mut at: usize) -> Result<usize, ParseError> {
             && let Some(end) = rest.find(['\n', '\r'])
         {
             at += end + 1;
-        } else if rest.starts_with("/*") {
-            match rest[2..].find("*/") {
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            match comment.find("*/") {
                 Some(end) => at += end + 4,
                 None => return Err(error(at, "the comment is not closed")),
             }

@@ -1,0 +1,208 @@
+//! This broker as a [`Backend`]: what ingress, bridge and connectors see when they run in its process.
+
+use crate::{
+    acks::Stopped,
+    arrivals::{Arrivals, Waiter},
+    broker::Broker,
+    catalog::ChangeError,
+    clock,
+    queues::{Ask, Found, Source},
+};
+use bytes::Bytes;
+use halley_backend::{Backend, Commit, Outgoing, Placed, PullError, Pulled, SendError};
+use halley_machine::{offsets::Committed, topics::CreateError};
+use halley_model::{GroupName, LogOffset, QueueId, QueueOffset, RecordBody, RecordView, TopicName};
+use halley_store::StageError;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+/// Spreads messages without a queue of their own over the queues of their topic.
+static NEXT_QUEUE: AtomicU32 = AtomicU32::new(0);
+
+impl Backend for Broker {
+    async fn ensure_topic(&self, topic: &TopicName, queues: u32) -> Result<(), SendError> {
+        let end = self.catalog.ensure(topic, queues).map_err(|error| match error {
+            ChangeError::Stage(error) => refused(error),
+            ChangeError::Create(CreateError::NoPattern { topic }) => SendError::NoSuchTopic(topic),
+            ChangeError::Create(error) => SendError::Invalid(error.to_string()),
+        })?;
+        self.reached(end).await
+    }
+
+    fn queues(&self, topic: &TopicName) -> Option<u32> {
+        self.catalog.get(topic).map(|config| config.write_queues)
+    }
+
+    async fn send(&self, batch: Vec<Outgoing>) -> Result<Vec<Placed>, SendError> {
+        let (placed, end) = self.stage(&batch)?;
+        self.reached(end).await?;
+        Ok(placed)
+    }
+
+    async fn pull(
+        &self,
+        topic: &TopicName,
+        queue: QueueId,
+        from: QueueOffset,
+        records_max: usize,
+        bytes_max: usize,
+        wait: Duration,
+    ) -> Result<Pulled, PullError> {
+        if self.catalog.get(topic).is_none_or(|config| queue >= config.queues()) {
+            return Err(PullError::NoSuchQueue { topic: topic.clone(), queue });
+        }
+        self.wait_for_records(topic, queue, from, Instant::now() + wait).await;
+        let (min, max) = self.queues.bounds(topic, queue);
+        if from >= max {
+            return Ok(Pulled { records: Vec::new(), min, max });
+        }
+        let ask = Ask {
+            topic: topic.as_str().into(),
+            queue,
+            offset: from.max(min),
+            records_max,
+            bytes_max,
+            filter: None,
+        };
+        let found = self.find(ask).await?;
+        let records = split(&found.runs).map_err(PullError::Read)?;
+        Ok(Pulled { records, min: found.min, max: found.max })
+    }
+
+    fn committed(&self, group: &GroupName, topic: &TopicName, queue: QueueId) -> Option<Commit> {
+        let Committed { offset, metadata } = self.progress.committed(group, topic, queue)?;
+        Some(Commit { offset, metadata })
+    }
+
+    fn commit(&self, group: &GroupName, topic: &TopicName, queue: QueueId, commit: Commit) {
+        let Commit { offset, metadata } = commit;
+        self.progress.commit((group.clone(), topic.clone(), queue), Committed { offset, metadata });
+    }
+}
+
+impl Broker {
+    fn stage(&self, batch: &[Outgoing]) -> Result<(Vec<Placed>, LogOffset), SendError> {
+        let mut bodies = Vec::with_capacity(batch.len());
+        for message in batch {
+            let Some(config) = self.catalog.get(&message.topic) else {
+                return Err(SendError::NoSuchTopic(message.topic.clone()));
+            };
+            let queue = message
+                .queue
+                .unwrap_or_else(|| NEXT_QUEUE.fetch_add(1, Ordering::Relaxed) % config.write_queues.max(1));
+            bodies.push(RecordBody {
+                topic: &message.topic,
+                queue,
+                flag: 0,
+                system_flag: 0,
+                born: message.born,
+                born_host: self.identity.address,
+                reconsume_times: 0,
+                prepared_offset: 0,
+                body: &message.body,
+                properties: &message.properties,
+            });
+        }
+        let mut places = Vec::with_capacity(batch.len());
+        let staged = self
+            .appends
+            .log
+            .stage(clock::now())
+            .and_then(|mut staging| staging.append_group(&bodies, &mut places));
+        staged.map_err(refused)?;
+        let end = places.last().map_or(0, |last| last.log_offset + 1);
+        let placed = places.iter().zip(&bodies).map(|(place, body)| Placed {
+            queue: body.queue,
+            queue_offset: place.queue_offset,
+            log_offset: place.log_offset,
+        });
+        Ok((placed.collect(), end))
+    }
+
+    async fn reached(&self, end: LogOffset) -> Result<(), SendError> {
+        self.appends.acks.reached(end).await.map_err(|Stopped| {
+            SendError::Stopped(
+                self.appends.log.poisoned().unwrap_or_else(|| "the log's thread ended".to_owned()),
+            )
+        })
+    }
+
+    /// Ends when the queue has a record at `from`, or at `until`.
+    async fn wait_for_records(&self, topic: &str, queue: QueueId, from: QueueOffset, until: Instant) {
+        let notify = Arc::new(Notify::new());
+        while self.queues.bounds(topic, queue).1 <= from && Instant::now() < until {
+            let _waiting = Waiting::register(&self.queues.arrivals, topic, queue, &notify);
+            if self.queues.bounds(topic, queue).1 <= from {
+                // Whether it was woken or the time is over shows in the loop's condition.
+                let _ = timeout_at(until, notify.notified()).await;
+            }
+        }
+    }
+
+    /// Looks in memory, and beside the connections' threads on the disk.
+    async fn find(&self, ask: Ask) -> Result<Found, PullError> {
+        let read_error = |error: &dyn std::fmt::Display| PullError::Read(error.to_string());
+        if let Ok(found) = self.queues.look(&ask, Source::Memory).map_err(|error| read_error(&error))? {
+            return Ok(found);
+        }
+        let queues = self.queues.clone();
+        let looked = tokio::task::spawn_blocking(move || queues.look(&ask, Source::Disk)).await;
+        let looked = looked.map_err(|error| read_error(&error))?.map_err(|error| read_error(&error))?;
+        looked.map_err(|_| PullError::Read("the disk was asked and did not answer".to_owned()))
+    }
+}
+
+/// A task's registration with [`Arrivals`], taken back when the wait ends, also by being dropped half-way.
+struct Waiting<'a> {
+    arrivals: &'a Arrivals,
+    topic: &'a str,
+    queue: QueueId,
+    notify: &'a Arc<Notify>,
+}
+
+impl<'a> Waiting<'a> {
+    fn register(arrivals: &'a Arrivals, topic: &'a str, queue: QueueId, notify: &'a Arc<Notify>) -> Self {
+        arrivals.wait(topic, queue, Waiter::Task(notify.clone()));
+        Self { arrivals, topic, queue, notify }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.arrivals.forget_task(self.topic, self.queue, self.notify);
+    }
+}
+
+/// The error for a store that did not take a batch.
+pub(crate) fn refused(error: StageError) -> SendError {
+    match error {
+        StageError::Overloaded { staged, max } => SendError::Overloaded { staged, max },
+        StageError::Full => SendError::Full,
+        StageError::Poisoned(reason) => SendError::Stopped(reason),
+        StageError::Record(_) | StageError::Queue(_) | StageError::TooLong { .. } => {
+            SendError::Invalid(error.to_string())
+        }
+    }
+}
+
+/// The single records of runs, without copying.
+fn split(runs: &[Bytes]) -> Result<Vec<Bytes>, String> {
+    let mut records = Vec::new();
+    for run in runs {
+        let mut rest = run.clone();
+        while !rest.is_empty() {
+            let len = RecordView::parse(&rest).map_err(|error| error.to_string())?.total_len();
+            records.push(rest.split_to(len));
+        }
+    }
+    Ok(records)
+}

@@ -1,0 +1,125 @@
+//! The topics of this broker, and the name server's routes to them, kept in step.
+
+use crate::{identity::Identity, state_writer::StateWriter};
+use halley_machine::{
+    routes::{Broker, Route, Routes},
+    state::{STATE_TOPIC, StateRecord},
+    topics::{CreateError, Topics},
+};
+use halley_model::{LogOffset, TopicConfig, TopicName};
+use halley_store::StageError;
+use parking_lot::RwLock;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Topics and routes. A change is staged in the log while the table is locked, so that the log has changes in the
+/// order in which they took effect.
+pub(crate) struct Catalog {
+    identity: Identity,
+    topics: RwLock<Topics>,
+    routes: RwLock<Routes>,
+    writer: StateWriter,
+}
+
+/// Why a topic was not created or changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChangeError {
+    /// It may not be.
+    #[error("{0}")]
+    Create(#[from] CreateError),
+    /// The log did not take the change.
+    #[error("{0}")]
+    Stage(#[from] StageError),
+}
+
+impl Catalog {
+    /// A catalog of the topics that recovery found. [`Catalog::announce`] makes them known.
+    pub(crate) fn new(identity: Identity, topics: Topics, writer: StateWriter) -> Self {
+        Self { identity, topics: RwLock::new(topics), routes: RwLock::default(), writer }
+    }
+
+    /// Registers the broker and its topics with the name server of this process.
+    pub(crate) fn announce(&self) {
+        let broker = Broker {
+            cluster: self.identity.cluster.to_string(),
+            name: self.identity.name.to_string(),
+            addresses: BTreeMap::from([(0, self.identity.address.to_string())]),
+        };
+        let topics = self.topics.read().all();
+        self.routes.write().register(broker, topics.into_iter().filter(|topic| *topic.name != *STATE_TOPIC));
+    }
+
+    pub(crate) fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
+        self.topics.read().get(topic).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<TopicConfig>> {
+        self.topics.read().all()
+    }
+
+    /// Creates the topic on first use, see [`Topics::create_on_send`].
+    pub(crate) fn create_on_send(
+        &self,
+        topic: &str,
+        pattern: &str,
+        queues: u32,
+    ) -> Result<Arc<TopicConfig>, ChangeError> {
+        if let Some(existing) = self.get(topic) {
+            return Ok(existing);
+        }
+        let mut created = None;
+        self.change(|topics| {
+            // Another connection may have been faster.
+            if let Some(existing) = topics.get(topic) {
+                created = Some(existing.clone());
+                return Ok(None);
+            }
+            created = Some(topics.create_on_send(topic, pattern, queues)?);
+            Ok(created.clone())
+        })?;
+        Ok(created.expect("the closure sets it or fails"))
+    }
+
+    /// Creates or changes a topic, see [`Topics::update`]. The change is durable when the returned offset is
+    /// acknowledged.
+    pub(crate) fn update(&self, config: TopicConfig) -> Result<LogOffset, ChangeError> {
+        self.change(|topics| topics.update(config))
+    }
+
+    /// Creates or widens a topic, see [`Topics::ensure`].
+    pub(crate) fn ensure(&self, topic: &TopicName, queues: u32) -> Result<LogOffset, ChangeError> {
+        if self.get(topic).is_some_and(|existing| existing.queues() >= queues) {
+            return Ok(0);
+        }
+        self.change(|topics| topics.ensure(topic, queues))
+    }
+
+    /// Who serves the topic.
+    pub(crate) fn route(&self, topic: &str) -> Route {
+        self.routes.read().route(topic)
+    }
+
+    /// Looks at all routes.
+    pub(crate) fn with_routes<T>(&self, look: impl FnOnce(&Routes) -> T) -> T {
+        look(&self.routes.read())
+    }
+
+    /// Looks at all topics.
+    pub(crate) fn with_topics<T>(&self, look: impl FnOnce(&Topics) -> T) -> T {
+        look(&self.topics.read())
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Topics) -> Result<Option<Arc<TopicConfig>>, CreateError>,
+    ) -> Result<LogOffset, ChangeError> {
+        let (config, end) = {
+            let mut topics = self.topics.write();
+            let Some(config) = change(&mut topics)? else { return Ok(0) };
+            // A change that the log did not take stays in memory only; the next change of the topic logs it again,
+            // and until then it is as good as not acknowledged: the caller gets the error.
+            (config.clone(), self.writer.write(&StateRecord::topic(&config))?)
+        };
+        self.routes.write().topic(&self.identity.name, config);
+        Ok(end)
+    }
+}

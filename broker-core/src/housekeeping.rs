@@ -1,0 +1,75 @@
+//! What must be done now and then, on a thread that may block on the disk.
+
+use crate::{catalog::Catalog, members::Members, progress::Progress};
+use halley_machine::state::{STATE_TOPIC, Snapshot, StateRecord};
+use halley_store::{Flusher, Log, LogReader, Snapshots, disk::Disk};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Closing waits so long for the last records to be acknowledged.
+const FINISH_MAX: Duration = Duration::from_secs(3);
+
+pub(crate) struct Housekeeping<D: Disk> {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) members: Arc<Members>,
+    pub(crate) log: Log,
+    pub(crate) reader: LogReader<D>,
+    pub(crate) snapshots: Snapshots<D>,
+    pub(crate) flusher: Flusher<D>,
+    /// Set by the log's thread when a segment was begun.
+    pub(crate) rolled: Arc<AtomicBool>,
+}
+
+impl<D: Disk> Housekeeping<D> {
+    /// One round: logs offsets, brings written bytes to the medium, and snapshots the state once per segment.
+    pub(crate) fn run(&self) {
+        if let Err(error) = self.progress.flush() {
+            tracing::warn!(%error, "offsets were not logged, they are tried again");
+        }
+        if let Err(error) = self.flusher.flush() {
+            tracing::error!(%error, "the log was not synced");
+        }
+        if self.rolled.swap(false, Ordering::AcqRel) {
+            self.snapshot();
+        }
+    }
+
+    /// Logs the last offsets and waits until they are acknowledged.
+    pub(crate) fn finish(&self) {
+        match self.progress.flush() {
+            Ok(end) => {
+                let started = Instant::now();
+                while self.log.acked() < end
+                    && self.log.poisoned().is_none()
+                    && started.elapsed() < FINISH_MAX
+                {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the last offsets were not logged"),
+        }
+    }
+
+    /// Writes what is known as a snapshot, so that the next start reads little of the log. A failure costs only that.
+    pub(crate) fn snapshot(&self) {
+        // The position first: the state may already be further, which folding the records again does not harm.
+        let at = self.log.acked();
+        let next = self.reader.bounds(STATE_TOPIC, 0).map_or(0, |(_, max)| max);
+        let state = self.catalog.with_topics(|topics| {
+            self.progress.with_offsets(|offsets| StateRecord::everything(topics, offsets))
+        });
+        let written = serde_json::to_vec(&Snapshot { next, state })
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| self.snapshots.write(at, &bytes).map_err(|error| error.to_string()));
+        if let Err(error) = written {
+            tracing::warn!(error, "no snapshot was written, the next start reads more of the log");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Connected clients and their groups.
+
+use crate::{clock, held::frame, outbox::Outbox};
+use halley_machine::{
+    ConnectionId,
+    groups::{Effect, Groups, Input, Subscription},
+};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The groups, and where to reach their members.
+#[derive(Default)]
+pub(crate) struct Members {
+    groups: Mutex<Groups>,
+    connections: Mutex<BTreeMap<ConnectionId, Arc<Outbox>>>,
+}
+
+impl Members {
+    pub(crate) fn opened(&self, connection: ConnectionId, outbox: Arc<Outbox>) {
+        self.connections.lock().insert(connection, outbox);
+    }
+
+    pub(crate) fn closed(&self, connection: ConnectionId) {
+        self.connections.lock().remove(&connection);
+        self.step(Input::Closed(connection));
+    }
+
+    /// Steps the machine and tells members what it wants told.
+    pub(crate) fn step(&self, input: Input) {
+        let mut effects = Vec::new();
+        self.groups.lock().step(clock::now(), input, &mut effects);
+        for Effect::NotifyChanged { group, members } in effects {
+            let notice = frame(|out| halley_wire::notify_consumer_ids_changed(out, &group));
+            let connections = self.connections.lock();
+            for outbox in members.iter().filter_map(|member| connections.get(member)) {
+                outbox.send([notice.clone()]);
+            }
+        }
+    }
+
+    pub(crate) fn consumer_ids(&self, group: &str) -> Option<Vec<String>> {
+        self.groups.lock().consumer_ids(group)
+    }
+
+    /// See [`Groups::subscription`].
+    pub(crate) fn subscription(&self, group: &str, topic: &str) -> Option<Option<Subscription>> {
+        self.groups.lock().subscription(group, topic).map(Option::<&Subscription>::cloned)
+    }
+
+    /// Connections, consumers, producers.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        let (consumers, producers) = self.groups.lock().counts();
+        (self.connections.lock().len(), consumers, producers)
+    }
+}

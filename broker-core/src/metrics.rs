@@ -1,0 +1,81 @@
+//! What the broker counts.
+
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+use std::time::Duration;
+
+/// Upper bounds of latency buckets, in seconds: 10 µs to 10 s.
+const SECONDS: [f64; 13] = [1e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0, 10.0];
+
+/// The broker's counters.
+#[derive(Debug)]
+pub(crate) struct BrokerMetrics {
+    records: Counter,
+    bytes: Counter,
+    batches: Histogram,
+    /// Requests answered, whatever the answer.
+    pub(crate) requests: Counter,
+    /// Records sent to clients that pull.
+    pub(crate) pulled: Counter,
+    /// Pulls that had to read from disk.
+    pub(crate) cold_pulls: Counter,
+    /// Sends refused because too much waited for the disk, or it was full.
+    pub(crate) refused: Counter,
+    /// Connections closed for garbage or a stall.
+    pub(crate) broken: Counter,
+    /// Connected clients.
+    pub(crate) connections: Gauge,
+    /// Pulls waiting for records.
+    pub(crate) parked: Gauge,
+}
+
+impl Default for BrokerMetrics {
+    fn default() -> Self {
+        Self {
+            records: Counter::default(),
+            bytes: Counter::default(),
+            batches: Histogram::new(SECONDS),
+            requests: Counter::default(),
+            pulled: Counter::default(),
+            cold_pulls: Counter::default(),
+            refused: Counter::default(),
+            broken: Counter::default(),
+            connections: Gauge::default(),
+            parked: Gauge::default(),
+        }
+    }
+}
+
+impl BrokerMetrics {
+    /// One batch was written (and synced, if the policy asks).
+    pub(crate) fn appended(&self, records: u64, bytes: u64, took: Duration) {
+        self.records.inc_by(records);
+        self.bytes.inc_by(bytes);
+        self.batches.observe(took.as_secs_f64());
+    }
+
+    /// Makes the counters known under their names.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("halley_log_records", "Records written to the log", self.records.clone());
+        registry.register("halley_log_bytes", "Bytes written to the log", self.bytes.clone());
+        let help = "Time to write one batch of records, and to sync it where the policy asks";
+        registry.register("halley_log_append_seconds", help, self.batches.clone());
+        registry.register("halley_remoting_requests", "Remoting requests handled", self.requests.clone());
+        registry.register("halley_pulled_records", "Records sent to pulling clients", self.pulled.clone());
+        registry.register("halley_cold_pulls", "Pulls that read from disk", self.cold_pulls.clone());
+        registry.register(
+            "halley_refused_sends",
+            "Sends refused: overload or full disk",
+            self.refused.clone(),
+        );
+        registry.register(
+            "halley_broken_connections",
+            "Connections closed for garbage or a stall",
+            self.broken.clone(),
+        );
+        registry.register("halley_connections", "Connected Remoting clients", self.connections.clone());
+        registry.register("halley_parked_pulls", "Pulls waiting for records", self.parked.clone());
+    }
+}

@@ -1,0 +1,173 @@
+//! Reading queues: what a pull finds, without ever blocking a connection on the disk.
+
+use crate::arrivals::Arrivals;
+use bytes::Bytes;
+use halley_filter::Expression;
+use halley_machine::pull::{self, Answer, Position};
+use halley_model::{QueueId, QueueOffset, RecordView};
+use halley_store::{IndexEntry, LogReader, ReadError, disk::Disk};
+use std::sync::Arc;
+
+/// The readable side of the log, and who waits for more of it.
+pub(crate) struct Queues<D: Disk> {
+    pub(crate) reader: LogReader<D>,
+    pub(crate) arrivals: Arc<Arrivals>,
+}
+
+impl<D: Disk> Clone for Queues<D> {
+    fn clone(&self) -> Self {
+        Self { reader: self.reader.clone(), arrivals: self.arrivals.clone() }
+    }
+}
+
+/// What is asked of a queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) topic: Arc<str>,
+    pub(crate) queue: QueueId,
+    pub(crate) offset: QueueOffset,
+    /// At most this many records.
+    pub(crate) records_max: usize,
+    /// About this many bytes, but one record at least.
+    pub(crate) bytes_max: usize,
+    /// Only records for which this holds, `None` for all.
+    pub(crate) filter: Option<Arc<Expression>>,
+}
+
+/// What a queue holds for an [`Ask`].
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) answer: Answer,
+    /// RocketMQ's name of the outcome.
+    pub(crate) remark: &'static str,
+    /// Where to go on.
+    pub(crate) next: QueueOffset,
+    pub(crate) min: QueueOffset,
+    pub(crate) max: QueueOffset,
+    /// Runs of whole records, in order.
+    pub(crate) runs: Vec<Bytes>,
+    /// How many records they are.
+    pub(crate) records: usize,
+}
+
+/// Where bytes may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Memory only; a miss ends the look.
+    Memory,
+    /// The disk too; the call may block.
+    Disk,
+}
+
+/// The records are not all in memory: ask again with [`Source::Disk`] where blocking is allowed.
+#[derive(Debug)]
+pub(crate) struct Cold;
+
+impl<D: Disk> Queues<D> {
+    /// The queue's first offset and its end, zeros where it never had a record.
+    pub(crate) fn bounds(&self, topic: &str, queue: QueueId) -> (QueueOffset, QueueOffset) {
+        self.reader.bounds(topic, queue).unwrap_or((0, 0))
+    }
+
+    /// Looks for records. `Ok(Err(Cold))` only with [`Source::Memory`].
+    pub(crate) fn look(&self, ask: &Ask, source: Source) -> Result<Result<Found, Cold>, ReadError> {
+        let (min, max) = self.bounds(&ask.topic, ask.queue);
+        let position = pull::position(ask.offset, min, max);
+        if let Some((answer, remark, next)) = pull::unreadable(position, ask.offset, min, max) {
+            return Ok(Ok(Found { answer, remark, next, min, max, runs: Vec::new(), records: 0 }));
+        }
+        debug_assert_eq!(position, Position::Readable);
+        let mut entries = Vec::new();
+        let wanted = if ask.filter.is_some() { pull::SCAN_MAX } else { ask.records_max };
+        self.reader.lookup(&ask.topic, ask.queue, ask.offset, wanted, &mut entries)?;
+        let found = match &ask.filter {
+            None => self.take_all(ask, &entries, source)?,
+            Some(filter) => self.take_matching(ask, filter, &entries, source)?,
+        };
+        Ok(found.map(|taken| {
+            let next = ask.offset.max(min) + taken.looked_at as u64;
+            let (answer, remark) = match taken.records {
+                0 => (Answer::RetryImmediately, "NO_MATCHED_MESSAGE"),
+                _ => (Answer::Found, "FOUND"),
+            };
+            Found { answer, remark, next, min, max, runs: taken.runs, records: taken.records }
+        }))
+    }
+
+    /// Takes entries from the front, adjacent ones as one run.
+    fn take_all(
+        &self,
+        ask: &Ask,
+        entries: &[IndexEntry],
+        source: Source,
+    ) -> Result<Result<Taken, Cold>, ReadError> {
+        let entries = &entries[..fitting(entries, ask.bytes_max)];
+        let mut taken = Taken::default();
+        while taken.records < entries.len() {
+            let rest = &entries[taken.records..];
+            let (run, count) = match (self.reader.hot_run(rest), source) {
+                (Some(hot), _) => hot,
+                (None, Source::Memory) => return Ok(Err(Cold)),
+                (None, Source::Disk) => self.reader.read_run(rest, ask.bytes_max)?,
+            };
+            taken.runs.push(run);
+            taken.records += count;
+        }
+        taken.looked_at = taken.records;
+        Ok(Ok(taken))
+    }
+
+    /// Takes the entries whose records match: by the tag's hash where the index can tell, else by the record.
+    fn take_matching(
+        &self,
+        ask: &Ask,
+        filter: &Expression,
+        entries: &[IndexEntry],
+        source: Source,
+    ) -> Result<Result<Taken, Cold>, ReadError> {
+        let mut taken = Taken::default();
+        let mut bytes = 0;
+        for entry in entries {
+            if taken.records == ask.records_max || (bytes > 0 && bytes + entry.size as usize > ask.bytes_max)
+            {
+                break;
+            }
+            if filter.may_match_tag(entry.tag) {
+                let record = match (self.reader.hot(entry), source) {
+                    (Some(hot), _) => hot,
+                    (None, Source::Memory) => return Ok(Err(Cold)),
+                    (None, Source::Disk) => self.reader.read(entry)?,
+                };
+                // The reader has checked the record; what cannot be parsed is not delivered, and not waited for.
+                if RecordView::parse(&record).is_ok_and(|view| filter.matches(view.properties())) {
+                    bytes += record.len();
+                    taken.runs.push(record);
+                    taken.records += 1;
+                }
+            }
+            taken.looked_at += 1;
+        }
+        Ok(Ok(taken))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    runs: Vec<Bytes>,
+    records: usize,
+    looked_at: usize,
+}
+
+/// How many of the first entries stay within `bytes_max`, one at least.
+fn fitting(entries: &[IndexEntry], bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let mut count = 0;
+    for entry in entries {
+        bytes += entry.size as usize;
+        if count > 0 && bytes > bytes_max {
+            break;
+        }
+        count += 1;
+    }
+    count
+}

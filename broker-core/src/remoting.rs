@@ -1,0 +1,226 @@
+//! Remoting requests to the broker: which code is handled where, and how errors are told.
+
+mod groups;
+mod offsets;
+mod pull;
+mod send;
+mod topics;
+
+use crate::{
+    appends::Appends,
+    catalog::Catalog,
+    connection::{Service, Session, SessionInfo},
+    held::RequestId,
+    identity::Identity,
+    members::Members,
+    metrics::BrokerMetrics,
+    progress::Progress,
+    queues::Queues,
+};
+use halley_store::disk::RealDisk;
+use halley_wire::{
+    Frame, RequestCode, ResponseCode,
+    encode::ExtField,
+    encode_reply,
+    frame::{self, FrameError},
+    reply,
+};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// The broker's service: what each family of requests uses.
+pub(crate) struct Remoting {
+    pub(crate) identity: Identity,
+    pub(crate) appends: Appends,
+    pub(crate) queues: Queues<RealDisk>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) members: Arc<Members>,
+    pub(crate) metrics: Arc<BrokerMetrics>,
+}
+
+/// What a connection to the broker remembers.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    parked: pull::Parked,
+    filters: pull::FilterCache,
+    sends: send::Scratch,
+}
+
+type BrokerSession = Session<State>;
+
+/// A request that is answered with an error.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: ResponseCode,
+    pub(crate) remark: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: ResponseCode, remark: impl Into<String>) -> Self {
+        Self { code, remark: remark.into() }
+    }
+}
+
+/// What a client sent cannot be read: the broker of RocketMQ answers SYSTEM_ERROR with the exception's text.
+impl<E: std::error::Error> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::new(ResponseCode::SystemError, error.to_string())
+    }
+}
+
+impl Service for Remoting {
+    type State = State;
+
+    fn opened(&self, session: &SessionInfo) -> State {
+        self.members.opened(session.id, session.outbox.clone());
+        State::default()
+    }
+
+    fn frames(&self, input: &[u8], session: &mut BrokerSession) -> Result<usize, FrameError> {
+        let limits = frame::Limits::default();
+        let mut used = 0;
+        let mut sends = self.sends().batch(session);
+        let result = loop {
+            match frame::decode(&input[used..], &limits) {
+                Ok(Some((frame, len))) => {
+                    used += len;
+                    if !frame.is_reply() {
+                        self.metrics.requests.inc();
+                        self.dispatch(&frame, session, &mut sends);
+                    }
+                }
+                Ok(None) => break Ok(used),
+                Err(error) => break Err(error),
+            }
+        };
+        // What came before garbage counts.
+        self.sends().stage(sends, session);
+        result
+    }
+
+    fn woken(&self, token: u64, session: &mut BrokerSession) {
+        self.pulls().woken(token, session);
+    }
+
+    fn expire(&self, now: Instant, session: &mut BrokerSession) {
+        self.pulls().expire(now, session);
+    }
+
+    fn deadline(&self, session: &BrokerSession) -> Option<Instant> {
+        session.state.parked.deadline()
+    }
+
+    fn stopped(&self, session: &mut BrokerSession) {
+        let remark = "the store stopped, the message may or may not be stored";
+        for request in session.held.fail() {
+            let out = session.out.head();
+            answer(out, request, ResponseCode::ServiceNotAvailable, Some(remark), &[], b"");
+        }
+    }
+
+    fn closed(&self, session: &mut BrokerSession) {
+        self.pulls().forget_all(session);
+        self.members.closed(session.info.id);
+    }
+}
+
+impl Remoting {
+    fn dispatch<'f>(&self, frame: &Frame<'f>, session: &mut BrokerSession, sends: &mut send::Batch<'f>) {
+        let code = RequestCode::of(frame.code);
+        let handled = match code {
+            RequestCode::SendMessage | RequestCode::SendMessageV2 | RequestCode::SendBatchMessage => {
+                self.sends().take(code, frame, sends)
+            }
+            RequestCode::PullMessage | RequestCode::LitePullMessage => self.pulls().pull(frame, session),
+            RequestCode::QueryConsumerOffset => self.offsets().query(frame, session),
+            RequestCode::UpdateConsumerOffset => self.offsets().update(frame, session),
+            RequestCode::SearchOffsetByTimestamp => self.offsets().search(frame, session),
+            RequestCode::GetMaxOffset => self.offsets().max(frame, session),
+            RequestCode::GetMinOffset => self.offsets().min(frame, session),
+            RequestCode::HeartBeat => self.groups().heartbeat(frame, session),
+            RequestCode::UnregisterClient => self.groups().unregister(frame, session),
+            RequestCode::GetConsumerListByGroup => self.groups().consumer_list(frame, session),
+            RequestCode::LockBatchMq => self.groups().lock(frame, session),
+            RequestCode::UnlockBatchMq => self.groups().unlock(frame, session),
+            RequestCode::CheckClientConfig => self.groups().check_client(frame, session),
+            RequestCode::UpdateAndCreateTopic => self.topics().create(frame, session),
+            RequestCode::NotifyConsumerIdsChanged
+            | RequestCode::GetRouteInfoByTopic
+            | RequestCode::GetBrokerClusterInfo
+            | RequestCode::GetAllTopicListFromNameserver
+            | RequestCode::Unknown(_) => Err(not_supported(frame.code)),
+        };
+        if let Err(refusal) = handled {
+            refuse(frame, session, &refusal);
+        }
+    }
+
+    fn sends(&self) -> send::Sends<'_> {
+        send::Sends {
+            identity: &self.identity,
+            appends: &self.appends,
+            catalog: &self.catalog,
+            metrics: &self.metrics,
+        }
+    }
+
+    fn pulls(&self) -> pull::Pulls<'_> {
+        pull::Pulls {
+            queues: &self.queues,
+            catalog: &self.catalog,
+            members: &self.members,
+            progress: &self.progress,
+            metrics: &self.metrics,
+        }
+    }
+
+    fn offsets(&self) -> offsets::Offsets<'_> {
+        offsets::Offsets { queues: &self.queues, catalog: &self.catalog, progress: &self.progress }
+    }
+
+    fn groups(&self) -> groups::Groups<'_> {
+        groups::Groups { members: &self.members, progress: &self.progress, catalog: &self.catalog }
+    }
+
+    fn topics(&self) -> topics::TopicRequests<'_> {
+        topics::TopicRequests { catalog: &self.catalog, acks: &self.appends.acks }
+    }
+}
+
+/// Code 3: nobody here serves the request; the connection goes on.
+pub(crate) fn not_supported(code: i32) -> Refusal {
+    Refusal::new(ResponseCode::RequestCodeNotSupported, reply::not_supported(code))
+}
+
+/// What a reply needs of its request.
+pub(crate) fn request_of(frame: &Frame<'_>) -> RequestId {
+    RequestId { opaque: frame.opaque, serialize: frame.serialize }
+}
+
+/// Appends a reply.
+pub(crate) fn answer(
+    out: &mut bytes::BytesMut,
+    request: RequestId,
+    code: ResponseCode,
+    remark: Option<&str>,
+    fields: &[ExtField<'_>],
+    body: &[u8],
+) {
+    encode_reply(out, request.serialize, code, request.opaque, remark, fields, body);
+}
+
+/// Answers a request with success, unless no answer is wanted.
+pub(crate) fn succeed<S>(frame: &Frame<'_>, session: &mut Session<S>, fields: &[ExtField<'_>], body: &[u8]) {
+    if !frame.is_oneway() {
+        answer(session.out.head(), request_of(frame), ResponseCode::Success, None, fields, body);
+    }
+}
+
+/// Answers a request with an error, unless no answer is wanted.
+pub(crate) fn refuse<S>(frame: &Frame<'_>, session: &mut Session<S>, refusal: &Refusal) {
+    if !frame.is_oneway() {
+        let request = request_of(frame);
+        answer(session.out.head(), request, refusal.code, Some(&refusal.remark), &[], b"");
+    }
+}

@@ -1,0 +1,114 @@
+//! Offsets: requests 14, 15, 29, 30 and 31.
+
+use super::{BrokerSession, Refusal, answer, request_of, succeed};
+use crate::{catalog::Catalog, progress::Progress, queues::Queues};
+use halley_machine::offsets::Committed;
+use halley_model::{GroupName, QueueId, TopicName};
+use halley_store::{Boundary, disk::RealDisk};
+use halley_wire::{Frame, ResponseCode, reply::OffsetResponse, request};
+
+/// What requests about offsets use.
+pub(super) struct Offsets<'a> {
+    pub(super) queues: &'a Queues<RealDisk>,
+    pub(super) catalog: &'a Catalog,
+    pub(super) progress: &'a Progress,
+}
+
+impl Offsets<'_> {
+    /// 14: an unknown group starts at 0 where the queue is still whole and its first message in memory
+    /// (`ConsumerManageProcessor.queryConsumerOffset`, 5.5).
+    pub(super) fn query(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
+        let header = request::QueryConsumerOffset::decode(&frame.ext)?;
+        let (group, topic) = (GroupName::new(&header.consumer_group)?, TopicName::new(&header.topic)?);
+        let queue = queue_of(header.queue_id)?;
+        if let Some(committed) = self.progress.committed(&group, &topic, queue) {
+            return reply(frame, session, committed.offset);
+        }
+        let not_found = |remark: &str| Err(Refusal::new(ResponseCode::QueryNotFound, remark));
+        if header.set_zero_if_not_found == Some(false) {
+            return not_found("Not found, do not set to zero, maybe this group boot first");
+        }
+        if self.is_whole_and_hot(&topic, queue)? {
+            return reply(frame, session, 0);
+        }
+        not_found("Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")
+    }
+
+    /// 15.
+    pub(super) fn update(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
+        let header = request::UpdateConsumerOffset::decode(&frame.ext)?;
+        let (group, topic) = (GroupName::new(&header.consumer_group)?, TopicName::new(&header.topic)?);
+        if self.catalog.get(&topic).is_none() {
+            return Err(Refusal::new(ResponseCode::TopicNotExist, format!("Topic {topic} not exist!")));
+        }
+        let queue = queue_of(header.queue_id)?;
+        let Ok(offset) = u64::try_from(header.commit_offset) else {
+            let remark = format!("the offset {} is negative", header.commit_offset);
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        };
+        self.progress.commit((group, topic, queue), Committed { offset, metadata: String::new() });
+        succeed(frame, session, &[], b"");
+        Ok(())
+    }
+
+    /// 29. The search reads store times, so that it may read from disk: it leaves the connection's thread.
+    pub(super) fn search(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
+        let header = request::SearchOffset::decode(&frame.ext)?;
+        let queue = queue_of(header.queue_id)?;
+        let boundary = match header.boundary {
+            request::Boundary::Lower => Boundary::Lower,
+            request::Boundary::Upper => Boundary::Upper,
+        };
+        let (topic, timestamp) = (header.topic.into_owned(), header.timestamp);
+        let (reader, outbox, request) =
+            (self.queues.reader.clone(), session.info.outbox.clone(), request_of(frame));
+        tokio::task::spawn_blocking(move || {
+            let found = reader.offset_by_time(&topic, queue, timestamp, boundary);
+            let frame = crate::held::frame(|out| match found {
+                Ok(offset) => {
+                    let response = OffsetResponse { offset: offset as i64 };
+                    answer(out, request, ResponseCode::Success, None, &response.fields(), b"");
+                }
+                Err(error) => {
+                    answer(out, request, ResponseCode::SystemError, Some(&error.to_string()), &[], b"");
+                }
+            });
+            outbox.send([frame]);
+        });
+        Ok(())
+    }
+
+    /// 30.
+    pub(super) fn max(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
+        let header = request::GetMaxOffset::decode(&frame.ext)?;
+        reply(frame, session, self.queues.bounds(&header.topic, queue_of(header.queue_id)?).1)
+    }
+
+    /// 31.
+    pub(super) fn min(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
+        let header = request::GetMinOffset::decode(&frame.ext)?;
+        reply(frame, session, self.queues.bounds(&header.topic, queue_of(header.queue_id)?).0)
+    }
+
+    /// Whether the queue has all its messages, and the first in memory; so has a queue without any
+    /// (`checkInMemByConsumeOffset`, 5.5, answers `false` there: such a consumer starts where it is configured to).
+    fn is_whole_and_hot(&self, topic: &str, queue: QueueId) -> Result<bool, Refusal> {
+        let (min, max) = self.queues.bounds(topic, queue);
+        if min > 0 || max == 0 {
+            return Ok(false);
+        }
+        let mut first = Vec::with_capacity(1);
+        self.queues.reader.lookup(topic, queue, 0, 1, &mut first)?;
+        Ok(first.first().is_some_and(|entry| self.queues.reader.hot(entry).is_some()))
+    }
+}
+
+fn reply(frame: &Frame<'_>, session: &mut BrokerSession, offset: u64) -> Result<(), Refusal> {
+    succeed(frame, session, &OffsetResponse { offset: offset as i64 }.fields(), b"");
+    Ok(())
+}
+
+pub(super) fn queue_of(queue: i32) -> Result<QueueId, Refusal> {
+    QueueId::try_from(queue)
+        .map_err(|_| Refusal::new(ResponseCode::InvalidParameter, format!("queueId[{queue}] is illegal")))
+}

@@ -1,0 +1,309 @@
+//! Pulling messages: requests 11 and 361, with long polling.
+
+use super::{BrokerSession, Refusal, answer, request_of};
+use crate::{
+    arrivals::Waiter,
+    catalog::Catalog,
+    held::RequestId,
+    members::Members,
+    metrics::BrokerMetrics,
+    progress::Progress,
+    queues::{Ask, Found, Queues, Source},
+};
+use bytes::{Bytes, BytesMut};
+use halley_filter::Expression;
+use halley_machine::{
+    offsets::Committed,
+    pull::{Answer, BYTES_MAX, RECORDS_MAX},
+};
+use halley_model::{GroupName, TopicConfig, TopicName};
+use halley_store::disk::RealDisk;
+use halley_wire::{
+    Frame, ResponseCode, encode_reply_head,
+    reply::PullMessageResponse,
+    request::{PullMessage, pull::flag},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Most pulls parked on one connection; more are answered at once, as if there were no long polling.
+const PARKED_MAX: usize = 65_536;
+
+/// Longest wait for records, whatever the client asks for.
+const SUSPEND_MAX: Duration = Duration::from_secs(60);
+
+/// Expressions that pulls brought along, remembered per connection.
+const FILTERS_MAX: usize = 64;
+
+/// What pulls use.
+pub(super) struct Pulls<'a> {
+    pub(super) queues: &'a Queues<RealDisk>,
+    pub(super) catalog: &'a Catalog,
+    pub(super) members: &'a Members,
+    pub(super) progress: &'a Progress,
+    pub(super) metrics: &'a BrokerMetrics,
+}
+
+/// Pulls of one connection that wait for records.
+#[derive(Debug, Default)]
+pub(super) struct Parked {
+    pulls: BTreeMap<u64, ParkedPull>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    next_token: u64,
+}
+
+#[derive(Debug, Clone)]
+struct ParkedPull {
+    request: RequestId,
+    ask: Ask,
+    system_flag: i32,
+    until: Instant,
+}
+
+/// Compiled expressions by type and text.
+#[derive(Debug, Default)]
+pub(super) struct FilterCache(Vec<(Option<String>, String, Arc<Expression>)>);
+
+impl Parked {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(until, _)| *until)
+    }
+
+    fn remove(&mut self, token: u64) -> Option<ParkedPull> {
+        let pull = self.pulls.remove(&token)?;
+        self.deadlines.remove(&(pull.until, token));
+        Some(pull)
+    }
+}
+
+impl Pulls<'_> {
+    pub(super) fn pull(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
+        let header = PullMessage::decode(&frame.ext)?;
+        let topic = self.topic_of(&header)?;
+        let queue = super::offsets::queue_of(header.queue_id)?;
+        if queue >= topic.read_queues {
+            let remark = format!(
+                "queueId[{queue}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}]",
+                topic.name, topic.read_queues
+            );
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        let filter = self.filter_of(&header, session)?;
+        let records_max = usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, RECORDS_MAX);
+        let bytes_max = header.max_msg_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        let pull = ParkedPull {
+            request: request_of(frame),
+            ask: Ask {
+                topic: topic.name.as_str().into(),
+                queue,
+                // A negative offset is before the first: the reply says where that is.
+                offset: u64::try_from(header.queue_offset).unwrap_or(0),
+                records_max,
+                bytes_max: bytes_max.map_or(BYTES_MAX, |bytes| bytes.clamp(1, BYTES_MAX)),
+                filter: filter.filter(|filter| !filter.matches_all()),
+            },
+            system_flag: topic.system_flag,
+            until: Instant::now() + suspend_of(&header),
+        };
+        self.commit(&header, &topic.name, queue)?;
+        self.answer(pull, header.has(flag::SUSPEND), session);
+        Ok(())
+    }
+
+    /// Records arrived for a parked pull.
+    pub(super) fn woken(&self, token: u64, session: &mut BrokerSession) {
+        if let Some(pull) = session.state.parked.remove(token) {
+            self.answer(pull, true, session);
+        }
+    }
+
+    /// Answers parked pulls whose time is over.
+    pub(super) fn expire(&self, now: Instant, session: &mut BrokerSession) {
+        while let Some(&(until, token)) = session.state.parked.deadlines.first()
+            && until <= now
+        {
+            let Some(pull) = session.state.parked.remove(token) else { continue };
+            self.queues.arrivals.forget(&pull.ask.topic, pull.ask.queue, &session.info.outbox, token);
+            self.answer(pull, false, session);
+        }
+    }
+
+    /// The connection ends: nobody need be woken for it.
+    pub(super) fn forget_all(&self, session: &mut BrokerSession) {
+        for (token, pull) in std::mem::take(&mut session.state.parked.pulls) {
+            self.queues.arrivals.forget(&pull.ask.topic, pull.ask.queue, &session.info.outbox, token);
+        }
+    }
+
+    /// Answers from memory, parks, or hands over to a thread that may read from disk.
+    fn answer(&self, pull: ParkedPull, may_park: bool, session: &mut BrokerSession) {
+        match self.queues.look(&pull.ask, Source::Memory) {
+            Ok(Ok(found)) if found.answer == Answer::NotFound && may_park && self.park(&pull, session) => {}
+            Ok(Ok(found)) => {
+                self.metrics.pulled.inc_by(found.records as u64);
+                write_found(session.out.head(), pull.request, pull.system_flag, &found);
+                for run in found.runs {
+                    session.out.body(run);
+                }
+            }
+            Ok(Err(_)) => self.answer_from_disk(pull, session),
+            Err(error) => {
+                let remark = error.to_string();
+                answer(session.out.head(), pull.request, ResponseCode::SystemError, Some(&remark), &[], b"");
+            }
+        }
+    }
+
+    /// Waits for records; `false` where the pull cannot wait and must be answered now.
+    fn park(&self, pull: &ParkedPull, session: &mut BrokerSession) -> bool {
+        let parked = &mut session.state.parked;
+        if pull.until <= Instant::now() || parked.pulls.len() >= PARKED_MAX {
+            return false;
+        }
+        let token = parked.next_token;
+        parked.next_token += 1;
+        let outbox = &session.info.outbox;
+        self.queues.arrivals.wait(&pull.ask.topic, pull.ask.queue, Waiter::Parked(outbox.clone(), token));
+        parked.deadlines.insert((pull.until, token));
+        parked.pulls.insert(token, pull.clone());
+        // Records may have come between the look and the registration.
+        if self.queues.bounds(&pull.ask.topic, pull.ask.queue).1 > pull.ask.offset {
+            outbox.wake_parked(token);
+        }
+        true
+    }
+
+    fn answer_from_disk(&self, pull: ParkedPull, session: &BrokerSession) {
+        self.metrics.cold_pulls.inc();
+        let (queues, outbox, pulled) =
+            (self.queues.clone(), session.info.outbox.clone(), self.metrics.pulled.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut head = BytesMut::with_capacity(256);
+            let runs = match queues.look(&pull.ask, Source::Disk) {
+                Ok(Ok(found)) => {
+                    pulled.inc_by(found.records as u64);
+                    write_found(&mut head, pull.request, pull.system_flag, &found);
+                    found.runs
+                }
+                Ok(Err(cold)) => unreachable!("a look with the disk never ends with {cold:?}"),
+                Err(error) => {
+                    let remark = error.to_string();
+                    answer(&mut head, pull.request, ResponseCode::SystemError, Some(&remark), &[], b"");
+                    Vec::new()
+                }
+            };
+            outbox.send(std::iter::once(head.freeze()).chain(runs));
+        });
+    }
+
+    fn topic_of(&self, header: &PullMessage<'_>) -> Result<Arc<TopicConfig>, Refusal> {
+        let Some(topic) = self.catalog.get(&header.topic) else {
+            let remark = format!("topic[{}] not exist, apply first please!", header.topic);
+            return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
+        };
+        if !topic.permission.readable() {
+            let remark = format!("the topic[{}] pulling message is forbidden", header.topic);
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        Ok(topic)
+    }
+
+    /// The expression: from the pull itself, else from the group's last heartbeat.
+    fn filter_of(
+        &self,
+        header: &PullMessage<'_>,
+        session: &mut BrokerSession,
+    ) -> Result<Option<Arc<Expression>>, Refusal> {
+        let refused = |code, remark: &str| Err(Refusal::new(code, remark));
+        if header.has(flag::SUBSCRIPTION) {
+            let kind = header.expression_type.as_deref();
+            let text = header.subscription.as_deref().unwrap_or("*");
+            return match session.state.filters.get(kind, text) {
+                Some(filter) => Ok(Some(filter)),
+                None => {
+                    let remark = "parse the consumer's subscription failed";
+                    refused(ResponseCode::SubscriptionParseFailed, remark)
+                }
+            };
+        }
+        let (group, topic) = (&*header.consumer_group, &*header.topic);
+        match self.members.subscription(group, topic) {
+            None => refused(ResponseCode::SubscriptionNotExist, "the consumer's group info not exist"),
+            Some(None) => {
+                refused(ResponseCode::SubscriptionNotExist, "the consumer's subscription not exist")
+            }
+            Some(Some(subscription)) if subscription.version < header.sub_version => {
+                refused(ResponseCode::SubscriptionNotLatest, "the consumer's subscription not latest")
+            }
+            Some(Some(subscription)) => match subscription.expression {
+                Ok(filter) => Ok(Some(filter)),
+                Err(reason) => {
+                    let remark = format!(
+                        "The broker's consumer filter data is not exist!Your expression may be wrong! {reason}"
+                    );
+                    refused(ResponseCode::FilterDataNotExist, &remark)
+                }
+            },
+        }
+    }
+
+    /// Commits the offset that the pull brings along.
+    fn commit(&self, header: &PullMessage<'_>, topic: &TopicName, queue: u32) -> Result<(), Refusal> {
+        if header.has(flag::COMMIT_OFFSET)
+            && let Ok(offset) = u64::try_from(header.commit_offset)
+        {
+            let group = GroupName::new(&header.consumer_group)?;
+            self.progress
+                .commit((group, topic.clone(), queue), Committed { offset, metadata: String::new() });
+        }
+        Ok(())
+    }
+}
+
+impl FilterCache {
+    /// The compiled expression, `None` where it cannot be compiled.
+    fn get(&mut self, kind: Option<&str>, text: &str) -> Option<Arc<Expression>> {
+        let known = self.0.iter().find(|(of, known, _)| of.as_deref() == kind && known == text);
+        if let Some((_, _, filter)) = known {
+            return Some(filter.clone());
+        }
+        let filter = Arc::new(Expression::parse(kind, text).ok()?);
+        if self.0.len() == FILTERS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push((kind.map(str::to_owned), text.to_owned(), filter.clone()));
+        Some(filter)
+    }
+}
+
+/// How long the pull may wait.
+fn suspend_of(header: &PullMessage<'_>) -> Duration {
+    let millis = u64::try_from(header.suspend_timeout_millis).unwrap_or(0);
+    if header.has(flag::SUSPEND) { Duration::from_millis(millis).min(SUSPEND_MAX) } else { Duration::ZERO }
+}
+
+/// Appends the reply up to its body, the runs of `found`.
+fn write_found(out: &mut BytesMut, request: RequestId, system_flag: i32, found: &Found) {
+    let code = match found.answer {
+        Answer::Found => ResponseCode::Success,
+        Answer::NotFound => ResponseCode::PullNotFound,
+        Answer::RetryImmediately => ResponseCode::PullRetryImmediately,
+        Answer::OffsetMoved => ResponseCode::PullOffsetMoved,
+    };
+    let header = PullMessageResponse {
+        suggest_which_broker_id: 0,
+        next_begin_offset: found.next as i64,
+        min_offset: found.min as i64,
+        max_offset: found.max as i64,
+        topic_sys_flag: Some(system_flag),
+        group_sys_flag: Some(0),
+    };
+    let body_len = found.runs.iter().map(Bytes::len).sum();
+    let RequestId { opaque, serialize } = request;
+    encode_reply_head(out, serialize, code, opaque, Some(found.remark), &header.fields(), body_len)
+        .expect("a reply of at most one record or 256 KiB fits a frame");
+}

@@ -1,0 +1,321 @@
+//! Storing messages: requests 10, 310 and 320.
+//!
+//! All sends of one read are checked first, then staged under one lock; their replies are encoded at once and held
+//! until the log acknowledges them.
+
+use super::{BrokerSession, Refusal, answer, request_of};
+use crate::{
+    appends::Appends,
+    catalog::{Catalog, ChangeError},
+    clock,
+    held::RequestId,
+    identity::Identity,
+    metrics::BrokerMetrics,
+};
+use bytes::BytesMut;
+use halley_machine::topics::CreateError;
+use halley_model::{QueueId, RecordBody, TopicConfig, id, name, property};
+use halley_store::{Placed, StageError, Staging};
+use halley_wire::{
+    Frame, RequestCode, ResponseCode, batch,
+    reply::SendMessageResponse,
+    request::{SendForm, SendMessage},
+};
+use std::{
+    mem,
+    net::SocketAddr,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+/// Most messages in one batch.
+const BATCH_MAX: usize = 65_536;
+
+/// Spreads messages without a queue of their own.
+static NEXT_QUEUE: AtomicU32 = AtomicU32::new(0);
+
+/// What sends use.
+pub(super) struct Sends<'a> {
+    pub(super) identity: &'a Identity,
+    pub(super) appends: &'a Appends,
+    pub(super) catalog: &'a Catalog,
+    pub(super) metrics: &'a BrokerMetrics,
+}
+
+/// Buffers that a connection keeps from read to read.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    properties: Vec<u8>,
+    id: String,
+}
+
+/// The checked sends of one read.
+pub(super) struct Batch<'f> {
+    sends: Vec<Checked<'f>>,
+    /// Their properties without escapes, one behind the other.
+    properties: Vec<u8>,
+}
+
+struct Checked<'f> {
+    request: RequestId,
+    oneway: bool,
+    topic: Arc<TopicConfig>,
+    queue: QueueId,
+    header: SendMessage<'f>,
+    properties: Range<usize>,
+    body: &'f [u8],
+}
+
+impl Sends<'_> {
+    /// An empty batch, with the connection's buffer.
+    pub(super) fn batch<'f>(&self, session: &mut BrokerSession) -> Batch<'f> {
+        let mut properties = mem::take(&mut session.state.sends.properties);
+        properties.clear();
+        Batch { sends: Vec::new(), properties }
+    }
+
+    /// Checks a send and adds it to the batch.
+    pub(super) fn take<'f>(
+        &self,
+        code: RequestCode,
+        frame: &Frame<'f>,
+        batch: &mut Batch<'f>,
+    ) -> Result<(), Refusal> {
+        let form = SendForm::of(code).unwrap_or(SendForm::Short);
+        let header = SendMessage::decode(form, &frame.ext)?;
+        let topic = self.topic_of(&header)?;
+        let queue = queue_of(&header, &topic)?;
+        let start = batch.properties.len();
+        header.properties.append_to(&mut batch.properties);
+        let properties = start..batch.properties.len();
+        check_kind(&batch.properties[properties.clone()])?;
+        batch.sends.push(Checked {
+            request: request_of(frame),
+            oneway: frame.is_oneway(),
+            topic,
+            queue,
+            header,
+            properties,
+            body: frame.body,
+        });
+        Ok(())
+    }
+
+    /// Stages the batch and holds the replies.
+    pub(super) fn stage(&self, batch: Batch<'_>, session: &mut BrokerSession) {
+        let Batch { sends, properties } = batch;
+        if !sends.is_empty() {
+            match self.appends.log.stage(clock::now()) {
+                Ok(mut staging) => {
+                    for send in &sends {
+                        self.stage_one(send, &properties[send.properties.clone()], &mut staging, session);
+                    }
+                }
+                Err(error) => {
+                    for send in &sends {
+                        self.refuse(send, &error, session);
+                    }
+                }
+            }
+        }
+        session.state.sends.properties = properties;
+    }
+
+    fn stage_one(
+        &self,
+        send: &Checked<'_>,
+        properties: &[u8],
+        staging: &mut Staging<'_>,
+        session: &mut BrokerSession,
+    ) {
+        let record = send.record(session.info.peer, send.body, properties, send.header.flag);
+        let staged = if send.header.batch {
+            stage_batch(send, session.info.peer, staging)
+        } else {
+            staging.append(&record).map(|placed| (placed, Vec::new())).map_err(refusal_of)
+        };
+        match staged {
+            Ok((first, others)) => {
+                let last = others.last().unwrap_or(&first).log_offset;
+                self.hold(send, properties, first, &others, last + 1, session);
+            }
+            Err(refusal) => self.refuse_with(send, &refusal, session),
+        }
+    }
+
+    /// Encodes the reply and holds it until everything before `end` is acknowledged.
+    fn hold(
+        &self,
+        send: &Checked<'_>,
+        properties: &[u8],
+        first: Placed,
+        others: &[Placed],
+        end: u64,
+        session: &mut BrokerSession,
+    ) {
+        if send.oneway {
+            return;
+        }
+        let id = &mut session.state.sends.id;
+        id.clear();
+        id::push_offset_id(id, self.identity.address, first.log_offset);
+        for placed in others {
+            id.push(',');
+            id::push_offset_id(id, self.identity.address, placed.log_offset);
+        }
+        let response = SendMessageResponse {
+            message_id: id.as_str().into(),
+            queue_id: send.queue as i32,
+            queue_offset: first.queue_offset as i64,
+            transaction_id: property::get(properties, property::UNIQUE_KEY).map(Into::into),
+        };
+        let encode = |out: &mut BytesMut| {
+            answer(out, send.request, ResponseCode::Success, None, &response.fields(), b"");
+        };
+        session.held.push(end, send.request, encode);
+    }
+
+    fn refuse(&self, send: &Checked<'_>, error: &StageError, session: &mut BrokerSession) {
+        self.refuse_with(send, &refusal_of(error.clone()), session);
+    }
+
+    fn refuse_with(&self, send: &Checked<'_>, refusal: &Refusal, session: &mut BrokerSession) {
+        self.metrics.refused.inc();
+        if !send.oneway {
+            answer(session.out.head(), send.request, refusal.code, Some(&refusal.remark), &[], b"");
+        }
+    }
+
+    /// The topic's settings; it is created on first use where its pattern allows (`msgCheck`, 5.5).
+    fn topic_of(&self, header: &SendMessage<'_>) -> Result<Arc<TopicConfig>, Refusal> {
+        let topic = &*header.topic;
+        if is_closed(topic) {
+            let remark = format!("Sending message to topic[{topic}] is forbidden.");
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        if let Some(config) = self.catalog.get(topic) {
+            return Ok(config);
+        }
+        let queues = u32::try_from(header.default_topic_queue_nums).unwrap_or(0);
+        self.catalog.create_on_send(topic, &header.default_topic, queues).map_err(|error| match error {
+            ChangeError::Create(CreateError::Name(error)) => {
+                Refusal::new(ResponseCode::InvalidParameter, error.to_string())
+            }
+            ChangeError::Create(error) => Refusal::new(ResponseCode::TopicNotExist, error.to_string()),
+            ChangeError::Stage(error) => refusal_of(error),
+        })
+    }
+}
+
+impl Checked<'_> {
+    fn record<'r>(
+        &'r self,
+        peer: SocketAddr,
+        body: &'r [u8],
+        properties: &'r [u8],
+        flag: i32,
+    ) -> RecordBody<'r> {
+        RecordBody {
+            topic: &self.topic.name,
+            queue: self.queue,
+            flag,
+            system_flag: self.header.sys_flag,
+            born: self.header.born_timestamp,
+            born_host: peer,
+            reconsume_times: self.header.reconsume_times,
+            prepared_offset: 0,
+            body,
+            properties,
+        }
+    }
+}
+
+/// Stages the messages of a batch, all or none: the first's place and those of the others.
+fn stage_batch(
+    send: &Checked<'_>,
+    peer: SocketAddr,
+    staging: &mut Staging<'_>,
+) -> Result<(Placed, Vec<Placed>), Refusal> {
+    let illegal = |remark: String| Refusal::new(ResponseCode::MessageIllegal, remark);
+    let topic = &*send.topic.name;
+    if topic.starts_with(name::RETRY_PREFIX) || topic.starts_with(name::DEAD_LETTER_PREFIX) {
+        return Err(illegal(format!("batch request does not support retry group {topic}")));
+    }
+    let mut records = Vec::new();
+    for message in batch::messages(send.body) {
+        let message = message.map_err(|error| illegal(error.to_string()))?;
+        if records.len() == BATCH_MAX {
+            return Err(illegal(format!("the batch has more than {BATCH_MAX} messages")));
+        }
+        check_kind(message.properties)?;
+        records.push(send.record(peer, message.body, message.properties, message.flag));
+    }
+    if records.is_empty() {
+        return Err(illegal("the batch has no messages".to_owned()));
+    }
+    let mut placed = Vec::with_capacity(records.len());
+    staging.append_group(&records, &mut placed).map_err(refusal_of)?;
+    let first = placed.remove(0);
+    Ok((first, placed))
+}
+
+/// The queue: the one asked for, or any for a negative number.
+fn queue_of(header: &SendMessage<'_>, topic: &TopicConfig) -> Result<QueueId, Refusal> {
+    match u32::try_from(header.queue_id) {
+        Err(_) => Ok(NEXT_QUEUE.fetch_add(1, Ordering::Relaxed) % topic.write_queues.max(1)),
+        Ok(queue) if queue < topic.queues() => Ok(queue),
+        Ok(queue) => {
+            let remark =
+                format!("request queueId[{queue}] is illegal, the topic has {} queues", topic.queues());
+            Err(Refusal::new(ResponseCode::InvalidParameter, remark))
+        }
+    }
+}
+
+/// Topics that no client may send to (`TopicValidator.NOT_ALLOWED_SEND_TOPIC_SET`, 5.5, and Halley's own).
+fn is_closed(topic: &str) -> bool {
+    const CLOSED: [&str; 6] = [
+        "SCHEDULE_TOPIC_XXXX",
+        "RMQ_SYS_TRANS_HALF_TOPIC",
+        "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+        "TRANS_CHECK_MAX_TIME_TOPIC",
+        "SELF_TEST_TOPIC",
+        "OFFSET_MOVED_EVENT",
+    ];
+    CLOSED.contains(&topic) || topic.starts_with("rmq_sys_")
+}
+
+/// Messages that are not to be delivered at once are refused, since to deliver them at once would be wrong.
+fn check_kind(properties: &[u8]) -> Result<(), Refusal> {
+    for (key, value) in property::iter(properties) {
+        let kind = match key {
+            property::DELAY_LEVEL if value != "0" => "delayed messages",
+            property::TIMER_DELIVER_MS | property::TIMER_DELAY_MS | property::TIMER_DELAY_SEC => {
+                "timer messages"
+            }
+            property::TRANSACTION_PREPARED if value.eq_ignore_ascii_case("true") => "transactional messages",
+            _ => continue,
+        };
+        let remark = format!("{kind} are not supported yet (property {key}), the message was not stored");
+        return Err(Refusal::new(ResponseCode::MessageIllegal, remark));
+    }
+    Ok(())
+}
+
+/// What a client hears where the store does not take a message.
+pub(super) fn refusal_of(error: StageError) -> Refusal {
+    let code = match error {
+        StageError::Record(_) | StageError::Queue(_) | StageError::TooLong { .. } => {
+            ResponseCode::MessageIllegal
+        }
+        StageError::Overloaded { .. } => {
+            let remark = format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while: {error}");
+            return Refusal::new(ResponseCode::SystemBusy, remark);
+        }
+        StageError::Full | StageError::Poisoned(_) => ResponseCode::ServiceNotAvailable,
+    };
+    Refusal::new(code, error.to_string())
+}

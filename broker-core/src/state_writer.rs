@@ -1,0 +1,39 @@
+//! Writes the broker's own state to the log.
+
+use crate::{clock, identity::Identity};
+use halley_machine::state::{STATE_TOPIC, StateRecord};
+use halley_model::{LogOffset, RecordBody};
+use halley_store::{Log, StageError};
+
+/// Appends state records. Because the log is one sequence, whatever is appended after a state record is never
+/// durable without it: a message's topic need not be waited for.
+#[derive(Clone)]
+pub(crate) struct StateWriter {
+    log: Log,
+    identity: Identity,
+}
+
+impl StateWriter {
+    pub(crate) fn new(log: Log, identity: Identity) -> Self {
+        Self { log, identity }
+    }
+
+    /// Stages the record; it is durable when the returned offset is acknowledged.
+    pub(crate) fn write(&self, record: &StateRecord) -> Result<LogOffset, StageError> {
+        let now = clock::now();
+        let body = record.encode();
+        let placed = self.log.stage(now)?.append(&RecordBody {
+            topic: STATE_TOPIC,
+            queue: 0,
+            flag: 0,
+            system_flag: 0,
+            born: now,
+            born_host: self.identity.address,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body: &body,
+            properties: b"",
+        })?;
+        Ok(placed.log_offset + 1)
+    }
+}
