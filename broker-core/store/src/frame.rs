@@ -4,7 +4,7 @@
 use halley_model::{LogOffset, RecordView};
 
 /// Bytes of a frame's header.
-pub(crate) const HEADER_BYTES: usize = 28;
+pub(crate) const HEADER_BYTES: usize = 32;
 /// Longest frame with its header, in bytes.
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 
@@ -29,7 +29,7 @@ pub(crate) struct Header {
     pub(crate) crc: u32,
     pub(crate) records: u32,
     /// How many bytes right before the frame were not known to be durable when it was written.
-    pub(crate) unsynced: u32,
+    pub(crate) unsynced: u64,
 }
 
 /// Why bytes are not a frame here.
@@ -81,7 +81,7 @@ impl Header {
             epoch: u32_at(bytes, 12),
             crc: u32_at(bytes, 16),
             records: u32_at(bytes, 20),
-            unsynced: u32_at(bytes, 24),
+            unsynced: u64_at(bytes, 24),
         })
     }
 }
@@ -91,7 +91,7 @@ pub(crate) struct Fields {
     pub(crate) kind: Kind,
     pub(crate) epoch: u32,
     pub(crate) records: u32,
-    pub(crate) unsynced: u32,
+    pub(crate) unsynced: u64,
 }
 
 /// Fills in the header of `frame`, whose first [`HEADER_BYTES`] are free for it. Returns the crc, to be the `chain` of
@@ -105,7 +105,7 @@ pub(crate) fn seal(frame: &mut [u8], fields: &Fields, chain: u32) -> u32 {
     frame[10..12].copy_from_slice(&VERSION.to_be_bytes());
     frame[12..16].copy_from_slice(&fields.epoch.to_be_bytes());
     frame[20..24].copy_from_slice(&fields.records.to_be_bytes());
-    frame[24..28].copy_from_slice(&fields.unsynced.to_be_bytes());
+    frame[24..32].copy_from_slice(&fields.unsynced.to_be_bytes());
     let crc = crc_of(frame, chain);
     frame[16..20].copy_from_slice(&crc.to_be_bytes());
     crc
@@ -178,9 +178,9 @@ mod tests {
         assert_eq!(header(&[0; HEADER_BYTES]), Err(FrameError::Nothing));
         assert!(matches!(header(&[7; HEADER_BYTES]), Err(FrameError::Magic(0x0707_0707))));
         let mut frame = sealed(b"x", 1, 0);
-        frame[3] = 27;
-        assert_eq!(header(&frame), Err(FrameError::Length(27)));
-        frame[3] = 29;
+        frame[3] = 31;
+        assert_eq!(header(&frame), Err(FrameError::Length(31)));
+        frame[3] = 33;
         frame[9] = 9;
         assert_eq!(header(&frame), Err(FrameError::Unknown(9, 0)));
     }

@@ -43,8 +43,9 @@ pub(crate) struct Index {
 
 type Shard = RwLock<HashMap<Arc<str>, Arc<Topic>, BuildFixed>>;
 
-struct Topic {
-    name: Arc<str>,
+/// A topic's queues.
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
     queues: RwLock<Vec<Queue>>,
 }
 
@@ -252,25 +253,21 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// Ends the segment now being filled: the queues with records in it.
-    pub(crate) fn end_segment(&mut self) -> Vec<(u32, QueueId)> {
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable_by(|one, other| {
-            let name = |topic: u32| &*self.topics[topic as usize].name;
-            (name(one.0), one.1).cmp(&(name(other.0), other.1))
-        });
-        touched
+    /// Ends the segment now being filled: the queues with records in it, sorted by (topic, queue).
+    pub(crate) fn end_segment(&mut self) -> Vec<(Arc<Topic>, QueueId)> {
+        let touched = self.touched.drain(..);
+        let mut queues: Vec<_> =
+            touched.map(|(topic, queue)| (Arc::clone(&self.topics[topic as usize]), queue)).collect();
+        queues.sort_unstable_by(|one, other| (&one.0.name, one.1).cmp(&(&other.0.name, other.1)));
+        queues
     }
+}
 
+impl Topic {
     /// The entries of a queue that lie before `end`, which are the first of those in memory, and the offset of the
     /// first.
-    pub(crate) fn entries_before(
-        &self,
-        topic: u32,
-        queue: QueueId,
-        end: LogOffset,
-    ) -> (QueueOffset, Vec<IndexEntry>) {
-        let queues = self.topics[topic as usize].queues.read();
+    pub(crate) fn entries_before(&self, queue: QueueId, end: LogOffset) -> (QueueOffset, Vec<IndexEntry>) {
+        let queues = self.queues.read();
         let queue = &queues[queue as usize];
         let entries = queue.recent.iter().take_while(|recent| recent.log_offset < end).enumerate();
         let entries = entries.map(|(at, recent)| IndexEntry {
@@ -283,17 +280,13 @@ impl IndexWriter {
     }
 
     /// The entries of `run` are in a sidecar now: forgets them.
-    pub(crate) fn retire(&mut self, topic: u32, queue: QueueId, run: Run) {
-        let mut queues = self.topics[topic as usize].queues.write();
+    pub(crate) fn retire(&self, queue: QueueId, run: Run) {
+        let mut queues = self.queues.write();
         let queue = &mut queues[queue as usize];
         assert_eq!(run.first, queue.recent_first, "segments are sealed in log order");
         queue.recent.drain(..run.count as usize);
         queue.recent.shrink_to(2 * queue.recent.len());
         queue.recent_first += u64::from(run.count);
         queue.runs.push(run);
-    }
-
-    pub(crate) fn name_of(&self, topic: u32) -> &Arc<str> {
-        &self.topics[topic as usize].name
     }
 }

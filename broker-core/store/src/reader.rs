@@ -1,7 +1,7 @@
 //! Finding and reading records.
 
 use crate::{
-    disk::{Disk, DiskError, DiskFile, read_full},
+    disk::{Disk, DiskError, read_full},
     frame::{self, Kind, u32_at, u64_at},
     index::{Index, IndexEntry, Run, Slice, sidecar},
     log::Shared,
@@ -313,7 +313,9 @@ impl<D: Disk> LogReader<D> {
         end: LogOffset,
         each: &mut dyn FnMut(&RecordView<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<LogOffset>, ReadError> {
-        let limit = segment.file.len()?.min(end.saturating_sub(segment.base));
+        // Not where the file ends: cutting it to its length may have been lost with the power.
+        let ends = self.segments.after(segment.base).map_or(end, |next| next.base.min(end));
+        let limit = ends.saturating_sub(segment.base);
         let (start, crc) =
             Start::read(&segment.file, segment.base)?.map_err(|reason| damaged(segment.base, reason))?;
         let mut scanner = Scanner::new(&segment.file, &start, crc, limit, self.checks);

@@ -1,27 +1,25 @@
 //! Opening a store: reading what is really there. The rule is in `docs/format/log.md`.
 
+mod rebuild;
+
 use crate::{
     canary::Canary,
-    disk::{Disk, DiskError, DiskFile, read_full},
-    flusher::{Flusher, Written},
-    frame::{self, FrameError, Kind},
-    index::{Index, IndexWriter, sidecar, sidecar::Subject},
+    disk::{Disk, DiskError, DiskFile},
+    flusher::{Background, Flusher},
+    index::{Index, sidecar},
     log::{Log, Shared},
     options::Options,
     reader::LogReader,
-    scan::{Checks, Scanner},
-    segment::{self, OPEN_BYTES, Segment, Segments, Start},
-    sequencer::{Position, Sequencer, StagedEntry, Tails},
+    scan::Checks,
+    segment::{self, Start},
+    sequencer::{Position, Sequencer},
     snapshot::{self, Snapshots},
     tail::Tail,
-    writer::{LogIo, Owed, write_sidecar},
+    writer::LogIo,
 };
-use halley_model::{LogOffset, Millis, QUEUES_MAX, RecordView, tag};
-use parking_lot::Mutex;
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock, atomic::AtomicU64},
-};
+use halley_model::{LogOffset, Millis};
+use rebuild::Rebuild;
+use std::sync::{Arc, atomic::AtomicU64};
 
 /// The handles of an open store. The directory stays locked until all of them are gone.
 pub struct Opened<D: Disk> {
@@ -52,6 +50,8 @@ pub struct Recovery {
     pub segments_scanned: usize,
     /// Bytes of frames read for it.
     pub bytes_scanned: u64,
+    /// Whole segments that were removed because something before them is missing, after a power cut only.
+    pub segments_dropped: usize,
     /// What was cut off the end; `None` where nothing but reserved space was behind it.
     pub cut: Option<Cut>,
     /// Snapshots removed because they knew more than the log does.
@@ -78,7 +78,7 @@ pub enum OpenError {
     Disk(#[from] DiskError),
     /// The log is damaged where no crash can have damaged it.
     #[error(
-        "{path} is damaged at log offset {at}: {reason}; restore it from another copy, nothing was changed"
+        "{path} is damaged at log offset {at}: {reason}; restore it from another copy; nothing was removed"
     )]
     Damaged {
         /// the segment file
@@ -98,27 +98,32 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
     }
     let lock = disk.lock("lock")?;
     remove_unfinished(&*disk)?;
-    let mut found = find_segments(&*disk)?;
-    if found.is_empty() {
+    if find_segments(&*disk)?.is_empty() {
         create_first(&*disk, &options, now)?;
-        found = find_segments(&*disk)?;
     }
     let (index, index_writer) = Index::new();
-    let mut recovery = Recovering::new(&*disk, &options, index_writer);
-    let last = recovery.read(found)?;
+    let mut rebuild = Rebuild::new(&*disk, &options, index_writer);
+    let last = rebuild.read()?;
     // What the last process renamed or removed may not have become durable yet, but is relied on from now on.
     let snapshots_removed = snapshot::remove_beyond(&*disk, last.end)?;
     disk.sync_dir(segment::DIR)?;
-    let last = recovery.reserve_and_mark(last, now)?;
+    let last = rebuild.make_durable(last, now)?;
 
-    let Recovering { index: index_writer, tails, stored, segments, owed, mut report, .. } = recovery;
+    let Rebuild { index: index_writer, tails, stored, segments, owed, mut report, .. } = rebuild;
     report.snapshots_removed = snapshots_removed;
     let position = Position { next: last.end, segment_end: last.reserved_to, stored };
     let sequencer = Sequencer::new(&options, tails, position);
     let shared = Arc::new(Shared::new(sequencer, last.end, Box::new(lock)));
     let segments = Arc::new(segments);
     let tail = Arc::new(Tail::new(options.tail_bytes));
-    let written = Arc::new(Written { active: Mutex::new((Arc::clone(&last.segment), last.end)) });
+    let background = Arc::new(Background::new(
+        Arc::clone(&disk),
+        Arc::clone(&shared),
+        Arc::clone(&segments),
+        Arc::clone(&last.segment),
+        last.end,
+        owed,
+    ));
     let reader = LogReader {
         shared: Arc::clone(&shared),
         index,
@@ -133,14 +138,13 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
         shared: Arc::clone(&shared),
         segments,
         tail,
-        written: Arc::clone(&written),
+        background: Arc::clone(&background),
         index: index_writer,
         active: last.segment,
         end: last.end,
         chain: last.chain,
         epoch: report.epoch,
         spare: None,
-        owed,
         full_until: None,
         batch: Default::default(),
         sync_put_off: false,
@@ -150,7 +154,7 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
         log: Log { shared: Arc::clone(&shared) },
         io,
         reader,
-        flusher: Flusher { shared: Arc::clone(&shared), written },
+        flusher: Flusher { background },
         snapshots: Snapshots { disk, shared },
         recovery: report,
     })
@@ -165,312 +169,21 @@ fn remove_unfinished<D: Disk>(disk: &D) -> Result<(), DiskError> {
     Ok(())
 }
 
-/// A segment file and its first frame.
-struct FoundSegment<F> {
-    file: F,
-    length: u64,
-    start: Start,
-    start_crc: u32,
+/// The bases of the segments, in log order.
+fn find_segments<D: Disk>(disk: &D) -> Result<Vec<LogOffset>, DiskError> {
+    let names = disk.list(segment::DIR)?;
+    Ok(names.iter().filter_map(|name| segment::number_in(name, ".seg")).collect())
 }
 
-fn find_segments<D: Disk>(disk: &D) -> Result<Vec<FoundSegment<D::File>>, OpenError> {
-    let mut found = Vec::new();
-    for base in disk.list(segment::DIR)?.iter().filter_map(|name| segment::number_in(name, ".seg")) {
-        let file = disk.open(&segment::path_of(base))?;
-        let length = file.len()?;
-        let (start, start_crc) = Start::read(&file, base)?.map_err(|reason| damaged(base, base, reason))?;
-        found.push(FoundSegment { file, length, start, start_crc });
-    }
-    for pair in found.windows(2) {
-        let end = pair[0].start.base + pair[0].length;
-        if end != pair[1].start.base {
-            let reason = format!("the next segment begins at {}, this one ends at {end}", pair[1].start.base);
-            return Err(damaged(pair[0].start.base, end, reason));
-        }
-    }
-    Ok(found)
-}
-
-/// Makes the first segment of a new store in the same order as every later one.
-fn create_first<D: Disk>(disk: &D, options: &Options, now: Millis) -> Result<(), OpenError> {
+/// Makes the first segment of a new store.
+fn create_first<D: Disk>(disk: &D, options: &Options, now: Millis) -> Result<(), DiskError> {
     let file = disk.create(segment::SPARE)?;
     file.preallocate(options.segment_bytes)?;
-    file.write_at(0, &[&Start { base: 0, created: now, epoch: 0, chain: 0 }.encode().0])?;
+    let start = Start { base: 0, created: now, epoch: 0, chain: 0, unsynced: 0 };
+    file.write_at(0, &[&start.encode().0])?;
     file.sync_all()?;
     disk.rename(segment::SPARE, &segment::path_of(0))?;
-    disk.sync_dir(segment::DIR)?;
-    Ok(())
-}
-
-/// The segment that goes on.
-struct Last<F> {
-    segment: Arc<Segment<F>>,
-    length: u64,
-    end: LogOffset,
-    reserved_to: LogOffset,
-    chain: u32,
-    epoch: u32,
-    /// Up to where the log says that it was durable.
-    durable: LogOffset,
-}
-
-struct Recovering<'a, D: Disk> {
-    disk: &'a D,
-    options: &'a Options,
-    tails: Tails,
-    index: IndexWriter,
-    segments: Segments<D>,
-    owed: VecDeque<Owed>,
-    stored: Millis,
-    report: Recovery,
-}
-
-impl<'a, D: Disk> Recovering<'a, D> {
-    fn new(disk: &'a D, options: &'a Options, index: IndexWriter) -> Self {
-        Self {
-            disk,
-            options,
-            tails: Tails::default(),
-            index,
-            segments: Segments::new(),
-            owed: VecDeque::new(),
-            stored: Millis::MIN,
-            report: Recovery::default(),
-        }
-    }
-
-    /// Builds index and tails from all segments; the last one may end anywhere.
-    fn read(&mut self, found: Vec<FoundSegment<D::File>>) -> Result<Last<D::File>, OpenError> {
-        self.report.segments = found.len();
-        let mut found = found.into_iter().peekable();
-        let mut before = None;
-        loop {
-            let one = found.next().expect("there is a first segment, and the last one ends the loop");
-            if let Some((chain, epoch)) = before
-                && (one.start.chain != chain || one.start.epoch < epoch)
-            {
-                let reason = "the segment does not go on where the one before it ended".to_owned();
-                return Err(damaged(one.start.base, one.start.base, reason));
-            }
-            let base = one.start.base;
-            let segment = Segment { base, file: one.file, sidecar: OnceLock::new() };
-            let segment = Arc::new(segment);
-            self.segments.push(Arc::clone(&segment));
-            let Some(next) = found.peek() else {
-                return self.read_last(segment, &one.start, one.start_crc, one.length);
-            };
-            let chain = next.start.chain;
-            let sealed = self.read_sealed(&segment, &one.start, one.start_crc, one.length, chain)?;
-            before = Some(sealed);
-        }
-    }
-
-    /// Takes the sidecar, or scans the segment and writes the sidecar again. Gives crc and epoch of the last frame.
-    fn read_sealed(
-        &mut self,
-        segment: &Arc<Segment<D::File>>,
-        start: &Start,
-        start_crc: u32,
-        length: u64,
-        chain: u32,
-    ) -> Result<(u32, u32), OpenError> {
-        // Runs in memory and runs in sidecars must not alternate.
-        if self.owed.is_empty()
-            && let Some(sealed) = self.load_sidecar(segment, length, chain)?
-        {
-            return Ok(sealed);
-        }
-        let base = segment.base;
-        let checks = Checks { crc: true, ..self.checks() };
-        let scanned = self.scan(&segment.file, start, start_crc, length, checks)?;
-        if scanned.stop != FrameError::Nothing || scanned.end != base + length {
-            return Err(damaged(base, scanned.end, scanned.stop.to_string()));
-        }
-        let subject =
-            Subject { base, length, chain: scanned.chain, epoch: scanned.epoch, stored: self.stored };
-        let owed = Owed { subject, queues: self.index.end_segment() };
-        let written = match self.owed.is_empty() {
-            true => write_sidecar(self.disk, &self.segments, &mut self.index, &owed),
-            false => Err(DiskError::Full { path: sidecar::path_of(base) }),
-        };
-        match written {
-            Err(DiskError::Full { .. }) => self.owed.push_back(owed),
-            done => done?,
-        }
-        Ok((scanned.chain, scanned.epoch))
-    }
-
-    fn load_sidecar(
-        &mut self,
-        segment: &Segment<D::File>,
-        length: u64,
-        chain: u32,
-    ) -> Result<Option<(u32, u32)>, OpenError> {
-        let base = segment.base;
-        let file = match self.disk.open(&sidecar::path_of(base)) {
-            Err(DiskError::NotFound { .. }) => return Ok(None),
-            file => file?,
-        };
-        let Some((subject, listed)) = sidecar::load(&file)? else { return Ok(None) };
-        if (subject.base, subject.length, subject.chain) != (base, length, chain) {
-            return Ok(None);
-        }
-        let mut appeared = Vec::new();
-        for one in listed {
-            let topic = self.tails.number_of(&one.topic, &mut appeared);
-            appeared.drain(..).for_each(|name| self.index.add_topic(name));
-            self.index
-                .add_run(topic, one.queue, one.run)
-                .map_err(|reason| damaged(base, base, format!("its index sidecar is wrong: {reason}")))?;
-            *self.tails.next_mut(topic, one.queue) = one.run.first + u64::from(one.run.count);
-        }
-        self.stored = subject.stored;
-        let first = segment.sidecar.set(file).is_ok();
-        assert!(first, "each segment is read once");
-        Ok(Some((subject.chain, subject.epoch)))
-    }
-
-    fn read_last(
-        &mut self,
-        segment: Arc<Segment<D::File>>,
-        start: &Start,
-        start_crc: u32,
-        length: u64,
-    ) -> Result<Last<D::File>, OpenError> {
-        let checks = self.checks();
-        let stale = self.options.planted(Canary::OffsetReused).then(|| self.tails.clone());
-        let scanned = self.scan(&segment.file, start, start_crc, length, checks)?;
-        if let Some(stale) = stale {
-            self.tails = stale;
-        }
-        if scanned.stop != FrameError::Nothing {
-            self.report.cut = Some(Cut { at: scanned.end, reason: scanned.stop.to_string() });
-        }
-        self.report.end = scanned.end;
-        let Scanned { end, chain, epoch, durable, .. } = scanned;
-        Ok(Last { segment, length, end, reserved_to: end, chain, epoch, durable })
-    }
-
-    /// Cuts what is behind the end, durably, reserves the space again, and makes the new epoch durable: in this order,
-    /// before anything is appended.
-    fn reserve_and_mark(&mut self, mut last: Last<D::File>, now: Millis) -> Result<Last<D::File>, OpenError> {
-        let file = &last.segment.file;
-        let used = last.end - last.segment.base;
-        self.report.epoch = last.epoch + 1;
-        let leave_tail = self.options.planted(Canary::ChainSkipped);
-        if last.length > used && !leave_tail {
-            file.truncate(used)?;
-        }
-        // Readers will see what the last process wrote but may not have synced.
-        write_again(&last)?;
-        file.sync_all()?;
-        match file.preallocate(self.options.segment_bytes.max(used)) {
-            Ok(()) => last.reserved_to = last.segment.base + self.options.segment_bytes.max(used),
-            // The log goes on in the next segment, once there is room for one.
-            Err(DiskError::Full { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if last.end + OPEN_BYTES as u64 <= last.reserved_to && !leave_tail {
-            let (frame, crc) = segment::open_frame(now, self.report.epoch, last.chain);
-            file.write_at(used, &[&frame])?;
-            file.sync_all()?;
-            last.end += OPEN_BYTES as u64;
-            last.chain = crc;
-        }
-        Ok(last)
-    }
-
-    /// Reads frames until one does not belong to the log, and takes their records into index and tails.
-    fn scan(
-        &mut self,
-        file: &D::File,
-        start: &Start,
-        start_crc: u32,
-        length: u64,
-        checks: Checks,
-    ) -> Result<Scanned, OpenError> {
-        let mut scanner = Scanner::new(file, start, start_crc, length, checks);
-        let mut entries = Vec::new();
-        let mut appeared = Vec::new();
-        let stop = loop {
-            let found = match scanner.next()? {
-                Ok(found) => found,
-                Err(stop) => break stop,
-            };
-            if found.header.kind == Kind::Open {
-                continue;
-            }
-            let admitted = frame::for_each_record(found.bytes, &found.header, found.at, |record| {
-                self.stored = record.stored();
-                let topic = self.tails.number_of(record.topic(), &mut appeared);
-                appeared.drain(..).for_each(|name| self.index.add_topic(name));
-                entries.push(self.admit(topic, record)?);
-                Ok(())
-            });
-            admitted.map_err(|reason| damaged(start.base, found.at, reason))?;
-            self.index.publish(&entries, start.base, |_, _| {});
-            entries.clear();
-        };
-        self.report.segments_scanned += 1;
-        self.report.bytes_scanned += scanner.position() - start.base;
-        let Scanner { chain, epoch, durable, .. } = scanner;
-        Ok(Scanned { end: scanner.position(), chain, epoch, durable, stop })
-    }
-
-    fn checks(&self) -> Checks {
-        Checks {
-            crc: !self.options.planted(Canary::TailCrcSkipped),
-            chain: !self.options.planted(Canary::ChainSkipped),
-        }
-    }
-
-    /// Checks that the record goes on where its queue ended.
-    fn admit(&mut self, topic: u32, record: &RecordView<'_>) -> Result<StagedEntry, String> {
-        let (queue, queue_offset) = (record.queue(), record.queue_offset());
-        if queue >= QUEUES_MAX {
-            return Err(format!("a record is in queue {queue}, which cannot be"));
-        }
-        let next = self.tails.next_mut(topic, queue);
-        if *next != queue_offset {
-            let topic = record.topic();
-            return Err(format!("queue {queue} of {topic} goes on at {queue_offset} after {next}"));
-        }
-        *next += 1;
-        Ok(StagedEntry {
-            topic,
-            queue,
-            queue_offset,
-            log_offset: record.log_offset(),
-            size: record.total_len() as u32,
-            tag: tag::code_of(record.properties()),
-        })
-    }
-}
-
-/// Writes the bytes again that are not known to be durable. A sync alone would not do: where one failed before, the
-/// kernel takes the pages for clean, shows what they hold, and forgets it when the power fails.
-fn write_again<F: DiskFile>(last: &Last<F>) -> Result<(), DiskError> {
-    const PIECE_BYTES: u64 = 1 << 20;
-    let base = last.segment.base;
-    let mut at = last.durable;
-    let mut piece = Vec::new();
-    while at < last.end {
-        piece.resize((last.end - at).min(PIECE_BYTES) as usize, 0);
-        let whole = read_full(&last.segment.file, at - base, &mut piece)?;
-        assert!(whole, "these bytes were scanned");
-        last.segment.file.write_at(at - base, &[&piece])?;
-        at += piece.len() as u64;
-    }
-    Ok(())
-}
-
-struct Scanned {
-    end: LogOffset,
-    chain: u32,
-    epoch: u32,
-    durable: LogOffset,
-    /// Why there was no further frame.
-    stop: FrameError,
+    disk.sync_dir(segment::DIR)
 }
 
 fn damaged(segment: LogOffset, at: LogOffset, reason: String) -> OpenError {

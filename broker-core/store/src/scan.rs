@@ -55,7 +55,7 @@ impl<'f, F: DiskFile> Scanner<'f, F> {
             at: START_BYTES as u64,
             chain: if checks.chain { start_crc } else { 0 },
             epoch: start.epoch,
-            durable: start.base + START_BYTES as u64,
+            durable: start.base.saturating_sub(start.unsynced),
             checks,
             buffer: Vec::new(),
             buffer_at: 0,
@@ -95,7 +95,7 @@ impl<'f, F: DiskFile> Scanner<'f, F> {
         self.at += header.length as u64;
         self.chain = if self.checks.chain { header.crc } else { 0 };
         self.epoch = header.epoch;
-        self.durable = self.durable.max(at.saturating_sub(u64::from(header.unsynced)));
+        self.durable = self.durable.max(at.saturating_sub(header.unsynced));
         Ok(Ok(Found { at, header, bytes: &self.buffer[from..from + header.length] }))
     }
 

@@ -35,16 +35,19 @@ pub(crate) struct Start {
     pub(crate) epoch: u32,
     /// The crc of the last frame before this segment.
     pub(crate) chain: u32,
+    /// How many bytes before this segment were not known to be durable when it was begun.
+    pub(crate) unsynced: u64,
 }
 
 impl Start {
     /// The frame's bytes, and its crc.
     pub(crate) fn encode(&self) -> ([u8; START_BYTES], u32) {
         let mut frame = [0; START_BYTES];
-        frame[28..36].copy_from_slice(&self.base.to_be_bytes());
-        frame[36..44].copy_from_slice(&self.created.to_be_bytes());
-        frame[44..48].copy_from_slice(&self.chain.to_be_bytes());
-        let fields = Fields { kind: Kind::SegmentStart, epoch: self.epoch, records: 0, unsynced: 0 };
+        frame[32..40].copy_from_slice(&self.base.to_be_bytes());
+        frame[40..48].copy_from_slice(&self.created.to_be_bytes());
+        frame[48..52].copy_from_slice(&self.chain.to_be_bytes());
+        let fields =
+            Fields { kind: Kind::SegmentStart, epoch: self.epoch, records: 0, unsynced: self.unsynced };
         let crc = frame::seal(&mut frame, &fields, self.chain);
         (frame, crc)
     }
@@ -74,19 +77,20 @@ impl Start {
         if header.kind != Kind::SegmentStart || header.length != START_BYTES {
             return Err(FrameError::Length(header.length as u32));
         }
-        let chain = u32_at(bytes, 44);
+        let chain = u32_at(bytes, 48);
         if frame::crc_of(bytes, chain) != header.crc {
             return Err(FrameError::Crc);
         }
-        let created = u64_at(bytes, 36) as Millis;
-        Ok((Self { base: u64_at(bytes, 28), created, epoch: header.epoch, chain }, header.crc))
+        let created = u64_at(bytes, 40) as Millis;
+        let base = u64_at(bytes, 32);
+        Ok((Self { base, created, epoch: header.epoch, chain, unsynced: header.unsynced }, header.crc))
     }
 }
 
 /// The frame that makes a new epoch durable; gives its crc too.
 pub(crate) fn open_frame(now: Millis, epoch: u32, chain: u32) -> ([u8; OPEN_BYTES], u32) {
     let mut frame = [0; OPEN_BYTES];
-    frame[28..36].copy_from_slice(&now.to_be_bytes());
+    frame[32..40].copy_from_slice(&now.to_be_bytes());
     let crc = frame::seal(&mut frame, &Fields { kind: Kind::Open, epoch, records: 0, unsynced: 0 }, chain);
     (frame, crc)
 }

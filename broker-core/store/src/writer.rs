@@ -3,12 +3,9 @@
 use crate::{
     canary::Canary,
     disk::{Disk, DiskError, DiskFile},
-    flusher::Written,
+    flusher::{Background, Owed},
     frame::{self, Fields, Kind},
-    index::{
-        Arrival, IndexWriter, Run,
-        sidecar::{self, Subject},
-    },
+    index::{Arrival, IndexWriter, sidecar::Subject},
     log::{Poisoned, Shared},
     options::{Durability, Options},
     segment::{self, START_BYTES, Segment, Segments, Start},
@@ -16,8 +13,8 @@ use crate::{
     tail::Tail,
 };
 use bytes::Bytes;
-use halley_model::{LogOffset, Millis, QueueId};
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use halley_model::{LogOffset, Millis};
+use std::{sync::Arc, time::Duration};
 
 /// A full disk is asked for room again after so long.
 const FULL_RETRY_MS: Millis = 1_000;
@@ -30,7 +27,7 @@ pub struct LogIo<D: Disk> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) segments: Arc<Segments<D>>,
     pub(crate) tail: Arc<Tail>,
-    pub(crate) written: Arc<Written<D>>,
+    pub(crate) background: Arc<Background<D>>,
     pub(crate) index: IndexWriter,
     pub(crate) active: Arc<Segment<D::File>>,
     /// Where the next frame goes.
@@ -40,21 +37,12 @@ pub struct LogIo<D: Disk> {
     pub(crate) epoch: u32,
     /// The reserved file for the next segment.
     pub(crate) spare: Option<D::File>,
-    /// Sealed segments whose sidecars are still to be written, oldest first.
-    pub(crate) owed: VecDeque<Owed>,
     /// Not before then is a full disk asked for room again.
     pub(crate) full_until: Option<Millis>,
     /// Emptied and exchanged for a full one at each visit.
     pub(crate) batch: Batch,
     /// A sync that a planted bug put off.
     pub(crate) sync_put_off: bool,
-}
-
-/// A sidecar to be written.
-pub(crate) struct Owed {
-    pub(crate) subject: Subject,
-    /// Topic numbers and queues with records in the segment, sorted by (topic, queue).
-    pub(crate) queues: Vec<(u32, QueueId)>,
 }
 
 /// What one visit did.
@@ -93,8 +81,7 @@ struct Roll {
 impl<D: Disk> LogIo<D> {
     /// Writes everything staged, acknowledges it, and makes it visible to readers. After an error the store is stopped for good.
     ///
-    /// Also does what must be done now and then: reserves the next segment, writes the index of the last one.
-    /// These come before the batch, so that the batch that ended a segment is not acknowledged late.
+    /// Also reserves the next segment, before the batch, so that the batch that began one is not acknowledged late.
     pub fn run_once(&mut self, now: Millis) -> Result<Progress, Poisoned> {
         self.shared.check_poison()?;
         self.try_run(now).map_err(|error| self.shared.poison(&error.to_string()))
@@ -103,8 +90,8 @@ impl<D: Disk> LogIo<D> {
     /// Blocks until there is something for [`LogIo::run_once`] to do or `timeout` has passed; whether there is. Only for a
     /// thread that has nothing else to do.
     pub fn wait_for_work(&self, timeout: Duration) -> bool {
-        let must_tend = self.spare.is_none() || !self.owed.is_empty() || self.sync_put_off;
-        (must_tend && self.full_until.is_none()) || self.shared.wait_for_work(timeout)
+        let must_reserve = self.spare.is_none() && self.full_until.is_none();
+        must_reserve || self.sync_put_off || self.shared.wait_for_work(timeout)
     }
 
     fn try_run(&mut self, now: Millis) -> Result<Progress, DiskError> {
@@ -134,7 +121,7 @@ impl<D: Disk> LogIo<D> {
         }
         self.write(&sealed)?;
         progress.synced = self.sync()?;
-        self.written.active.lock().clone_from(&(Arc::clone(&self.active), self.end));
+        self.background.wrote_to(self.end);
         if !self.options.planted(Canary::IndexAheadOfLog) {
             progress.arrivals = self.show(batch, &sealed, active);
         }
@@ -158,7 +145,7 @@ impl<D: Disk> LogIo<D> {
                         kind: Kind::Records,
                         epoch: self.epoch,
                         records: draft.records,
-                        unsynced: u32::try_from(draft.at - durable).unwrap_or(u32::MAX),
+                        unsynced: draft.at - durable,
                     };
                     let crc = frame::seal(&mut draft.bytes, &fields, self.chain);
                     self.chain_to(crc);
@@ -175,11 +162,15 @@ impl<D: Disk> LogIo<D> {
                         epoch: self.epoch,
                         stored,
                     };
-                    let start = Start { base, created: now, epoch: self.epoch, chain: self.chain };
+                    // Under this policy the roll syncs everything before it.
+                    if self.options.durability == Durability::Sync {
+                        durable = base;
+                    }
+                    let unsynced = base - durable;
+                    let start = Start { base, created: now, epoch: self.epoch, chain: self.chain, unsynced };
                     let (start_frame, crc) = start.encode();
                     self.chain_to(crc);
                     self.end += START_BYTES as u64;
-                    durable = self.end;
                     sealed.roll = Some(Roll { frames_before: sealed.frames.len(), base, start_frame, ended });
                 }
             }
@@ -212,25 +203,35 @@ impl<D: Disk> LogIo<D> {
         self.active.file.write_at(position, &parts)
     }
 
-    /// Ends the active segment and begins the next. The order is the point, see the invariants in `docs/format/log.md`:
-    /// the old segment is whole and durable before there is a new one, and the new one has its start frame and
-    /// its name before anything else is in it.
+    /// Ends the active segment and begins the next. Under [`Durability::Sync`] the order is the point: the old segment is
+    /// whole and durable before there is a new one, and the new one has its start frame and its name before
+    /// anything else is in it. Under [`Durability::Os`] all of that is left to the background, so that a full
+    /// disk queue never holds up a sender; recovery then knows from `unsynced` what it may find missing.
     fn roll(&mut self, roll: &Roll) -> Result<(), DiskError> {
+        let sync = self.options.durability == Durability::Sync;
         let spare = self.spare.take().expect("the sequencer begins a segment only when told of a spare");
         self.active.file.truncate(roll.ended.length)?;
-        self.active.file.sync_all()?;
-        self.shared.raise_durable(roll.base);
+        if sync {
+            self.active.file.sync_all()?;
+            self.shared.raise_durable(roll.base);
+        }
         spare.write_at(0, &[&roll.start_frame])?;
-        spare.sync_all()?;
+        if sync {
+            spare.sync_all()?;
+        }
         drop(spare);
         let path = segment::path_of(roll.base);
         self.disk.rename(segment::SPARE, &path)?;
-        if !self.options.planted(Canary::RenameUnsynced) {
+        if sync && !self.options.planted(Canary::RenameUnsynced) {
             self.disk.sync_dir(segment::DIR)?;
         }
         let file = self.disk.open(&path)?;
-        self.active = Arc::new(Segment { base: roll.base, file, sidecar: Default::default() });
+        let ended = std::mem::replace(
+            &mut self.active,
+            Arc::new(Segment { base: roll.base, file, sidecar: Default::default() }),
+        );
         self.segments.push(Arc::clone(&self.active));
+        self.background.rolled((!sync).then_some(ended), &self.active);
         Ok(())
     }
 
@@ -263,25 +264,27 @@ impl<D: Disk> LogIo<D> {
         let before = batch.entries.partition_point(|entry| entry.log_offset < roll.base);
         self.index.publish(&batch.entries[..before], active, &mut arrived);
         let queues = self.index.end_segment();
-        self.owed.push_back(Owed { subject: roll.ended, queues });
+        self.background.owe(Owed { subject: roll.ended, queues });
         self.index.publish(&batch.entries[before..], roll.base, arrived);
         arrivals
     }
 
-    /// Reserves the next segment and writes owed sidecars. A full disk is remembered and asked again later.
+    /// Reserves the next segment, and does what the background should have done where it is too far behind. A full disk
+    /// is remembered and asked again later.
     pub(crate) fn tend(&mut self, now: Millis) -> Result<(), DiskError> {
         if std::mem::take(&mut self.sync_put_off) {
             self.active.file.sync_data()?;
         }
-        if self.spare.is_some() && self.owed.is_empty() {
-            return Ok(());
+        if self.background.is_behind() {
+            self.background.catch_up()?;
         }
         // A clock set back does not prolong the wait.
-        if self.full_until.is_some_and(|until| now < until && until - now <= FULL_RETRY_MS) {
+        let waits = self.full_until.is_some_and(|until| now < until && until - now <= FULL_RETRY_MS);
+        if self.spare.is_some() || waits {
             return Ok(());
         }
         self.full_until = None;
-        match self.reserve_spare().and_then(|()| self.write_owed()) {
+        match self.reserve_spare() {
             Err(DiskError::Full { .. }) => self.full_until = Some(now + FULL_RETRY_MS),
             done => done?,
         }
@@ -289,9 +292,6 @@ impl<D: Disk> LogIo<D> {
     }
 
     fn reserve_spare(&mut self) -> Result<(), DiskError> {
-        if self.spare.is_some() {
-            return Ok(());
-        }
         let reserved = self.disk.create(segment::SPARE).and_then(|file| {
             file.preallocate(self.options.segment_bytes)?;
             Ok(file)
@@ -313,40 +313,4 @@ impl<D: Disk> LogIo<D> {
         self.shared.sequencer.lock().set_spare(full.is_ok(), full.is_err());
         full
     }
-
-    fn write_owed(&mut self) -> Result<(), DiskError> {
-        while let Some(owed) = self.owed.front() {
-            write_sidecar(&*self.disk, &self.segments, &mut self.index, owed)?;
-            self.owed.pop_front();
-        }
-        Ok(())
-    }
-}
-
-/// Moves the index of a sealed segment from memory to its sidecar. [`DiskError::Full`] leaves it in memory.
-pub(crate) fn write_sidecar<D: Disk>(
-    disk: &D,
-    segments: &Segments<D>,
-    index: &mut IndexWriter,
-    owed: &Owed,
-) -> Result<(), DiskError> {
-    let base = owed.subject.base;
-    let end = base + owed.subject.length;
-    let mut builder = sidecar::Builder::default();
-    let mut runs = Vec::with_capacity(owed.queues.len());
-    for (topic, queue) in &owed.queues {
-        let (first, entries) = index.entries_before(*topic, *queue, end);
-        builder.add(base, index.name_of(*topic), *queue, &entries);
-        runs.push((first, entries.len() as u32));
-    }
-    let (bytes, positions) = builder.finish(&owed.subject);
-    let file = sidecar::write(disk, base, &bytes)?;
-    let segment = segments.holding(base).expect("a sealed segment is in the list");
-    let first = segment.sidecar.set(file).is_ok();
-    assert!(first, "a segment is sealed once");
-    // Readers are sent to the sidecar only now that it is there.
-    for (((topic, queue), (first, count)), position) in owed.queues.iter().zip(runs).zip(positions) {
-        index.retire(*topic, *queue, Run { segment: base, first, count, position });
-    }
-    Ok(())
 }

@@ -16,6 +16,7 @@ fn filled(options: &Options, records: u32) -> SimDisk {
         store(&mut opened, "T", number % 2, &[number as u8; 600]);
         opened.io.run_once(NOW).unwrap();
     }
+    opened.flusher.flush().unwrap();
     drop(opened);
     disk
 }
@@ -137,6 +138,7 @@ fn a_sidecar_of_another_life_is_not_believed() {
         store(&mut opened, "T", 0, &[number; 600]);
         opened.io.run_once(NOW).unwrap();
     }
+    opened.flusher.flush().unwrap();
     drop(opened);
     let path = "index/00000000000000000000.idx";
     let file = disk.create(path).unwrap();

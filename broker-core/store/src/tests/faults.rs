@@ -120,11 +120,11 @@ fn sidecars_wait_for_room_too() {
     let has_sidecar = || disk.paths().iter().any(|path| path.ends_with(".idx"));
     drop(opened);
     disk.set_capacity(Some(0));
-    let mut opened = reopen(&disk, &options);
+    let opened = reopen(&disk, &options);
     assert!(!has_sidecar());
     assert_eq!(payloads(&opened.reader, "T", 0).len(), 8, "until then it is in memory");
     disk.set_capacity(None);
-    opened.io.run_once(NOW + 60_000).unwrap();
+    opened.flusher.flush().unwrap();
     assert!(has_sidecar());
     check_index_is_a_view(&opened.reader);
 }
