@@ -16,10 +16,17 @@ use halley_model::{
     record::{Place, RecordError},
     tag,
 };
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 /// Memory allocated at once for frames; a frame longer than this is one large group.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// Full chunks remembered beyond those that the tail holds: being written, or just given up by readers.
+const SPENT_EXTRA: usize = 16;
 
 /// A store time earlier than the one before by at most this is taken for the reordering of two threads' clock readings
 /// and raised, so that store times rise along the log; a larger step back is a set clock and believed.
@@ -167,6 +174,9 @@ pub(crate) struct Sequencer {
     open: BytesMut,
     open_at: LogOffset,
     open_records: u32,
+    /// Handles of chunks that are full, oldest first, to use their memory again.
+    spent: VecDeque<BytesMut>,
+    spent_max: usize,
     batch: Batch,
     staged_bytes: usize,
     staged_bytes_max: usize,
@@ -187,6 +197,8 @@ impl Sequencer {
             open: BytesMut::new(),
             open_at: position.next,
             open_records: 0,
+            spent: VecDeque::new(),
+            spent_max: options.tail_bytes / CHUNK_BYTES + SPENT_EXTRA,
             batch: Batch::default(),
             staged_bytes: 0,
             staged_bytes_max: options.staged_bytes_max,
@@ -294,12 +306,31 @@ impl Sequencer {
     fn open_frame(&mut self, bytes: usize) {
         let needed = HEADER_BYTES + bytes;
         if self.open.capacity() < needed {
-            // Not `reserve`: the old chunk belongs to frames that readers hold.
-            self.open = BytesMut::with_capacity(needed.max(CHUNK_BYTES));
+            self.next_chunk(needed);
         }
         self.open_at = self.next;
         self.open.put_bytes(0, HEADER_BYTES);
         self.next += HEADER_BYTES as u64;
+    }
+
+    /// Takes memory for frames: a chunk whose frames have all left the tail and the hands of readers, else a new one.
+    /// Fresh memory costs a page fault for every 4 KiB, as much as writing the records.
+    fn next_chunk(&mut self, needed: usize) {
+        let spent = std::mem::take(&mut self.open);
+        if spent.capacity() > 0 {
+            self.spent.push_back(spent);
+        }
+        if let Some(mut oldest) = self.spent.pop_front() {
+            if oldest.try_reclaim(needed.max(CHUNK_BYTES)) {
+                self.open = oldest;
+                return;
+            }
+            // Still in use. With more than the tail holds, a slow reader has it: it is his to free.
+            if self.spent.len() < self.spent_max {
+                self.spent.push_front(oldest);
+            }
+        }
+        self.open = BytesMut::with_capacity(needed.max(CHUNK_BYTES));
     }
 
     /// Ends the open frame.

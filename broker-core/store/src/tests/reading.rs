@@ -137,6 +137,32 @@ fn the_tail_in_memory_is_bounded() {
 }
 
 #[test]
+fn what_a_reader_holds_is_not_written_over() {
+    let options = Options {
+        segment_bytes: 32 << 20,
+        staged_bytes_max: 32 << 20,
+        tail_bytes: 2 << 20,
+        ..Options::new(Durability::Os, host())
+    };
+    let mut opened = reopen(&SimDisk::new(1), &options);
+    let mut held = Vec::new();
+    let mut buffers = std::collections::BTreeSet::new();
+    for number in 0..24u8 {
+        store(&mut opened, "T", 0, &vec![number; 600 << 10]);
+        let entry = *entries(&opened.reader, "T", 0).last().unwrap();
+        let bytes = opened.reader.hot(&entry).unwrap();
+        buffers.insert(bytes.as_ptr() as usize);
+        if number % 5 == 0 {
+            held.push((number, bytes));
+        }
+    }
+    for (number, bytes) in held {
+        assert!(RecordView::parse(&bytes).unwrap().body().iter().all(|byte| *byte == number));
+    }
+    assert!(buffers.len() < 20, "memory that nobody holds is used again: {}", buffers.len());
+}
+
+#[test]
 fn lookups_have_bounds() {
     let mut opened = reopen(&SimDisk::new(1), &small(Durability::Os));
     for _ in 0..50 {
