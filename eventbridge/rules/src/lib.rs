@@ -1,1 +1,43 @@
-//! YAML configuration compiled into routing plans.
+//! YAML configuration, compiled into what ingress and bridge run.
+//!
+//! [`load`] reads a file's text into a [`Config`] or *all* its errors, each with line and column: first the text
+//! into a tree of values with positions ([`yaml`]), then the tree into typed sections, then references and
+//! expressions across sections. A [`Config`] is valid as a whole; nothing is opened or bound before.
+//!
+//! Pure: reading files, resolving host names and serving are others' work.
+
+pub mod condition;
+pub mod config;
+pub mod diagnostic;
+pub mod facts;
+pub mod template;
+pub mod testing;
+pub mod yaml;
+
+mod duration;
+mod read;
+
+pub use condition::Condition;
+pub use config::Config;
+pub use diagnostic::{Diagnostic, Position};
+pub use facts::Facts;
+
+/// Reads a configuration; `Err` holds every error found, in the order of the text.
+pub fn load(text: &str) -> Result<Config, Vec<Diagnostic>> {
+    let mut problems = Vec::new();
+    let config = match yaml::parse(text) {
+        Ok(root) => Some(config::read(&root, text, &mut problems)),
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    };
+    problems.sort_by_key(|problem| (problem.at.line, problem.at.column));
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests;
