@@ -125,7 +125,6 @@ impl Broker {
         let housekeeping = Housekeeping {
             catalog: catalog.clone(),
             progress: progress.clone(),
-            members: members.clone(),
             log: opened.log.clone(),
             reader: opened.reader.clone(),
             snapshots: opened.snapshots,

@@ -52,10 +52,6 @@ impl Catalog {
         self.topics.read().get(topic).cloned()
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<TopicConfig>> {
-        self.topics.read().all()
-    }
-
     /// Creates the topic on first use, see [`Topics::create_on_send`].
     pub(crate) fn create_on_send(
         &self,

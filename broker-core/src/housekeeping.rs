@@ -1,6 +1,6 @@
 //! What must be done now and then, on a thread that may block on the disk.
 
-use crate::{catalog::Catalog, members::Members, progress::Progress};
+use crate::{catalog::Catalog, progress::Progress};
 use halley_machine::state::{STATE_TOPIC, Snapshot, StateRecord};
 use halley_store::{Flusher, Log, LogReader, Snapshots, disk::Disk};
 use std::{
@@ -18,7 +18,6 @@ const FINISH_MAX: Duration = Duration::from_secs(3);
 pub(crate) struct Housekeeping<D: Disk> {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) members: Arc<Members>,
     pub(crate) log: Log,
     pub(crate) reader: LogReader<D>,
     pub(crate) snapshots: Snapshots<D>,
