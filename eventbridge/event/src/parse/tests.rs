@@ -1,0 +1,214 @@
+use super::*;
+use crate::{EventView, encode};
+use halley_model::{RecordBody, RecordView, record::Place};
+use proptest::prelude::*;
+
+const MINIMAL: [(&str, &str); 4] =
+    [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/s"), ("ce-type", "t")];
+
+fn binary_request(
+    extra: &[(&str, &str)],
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Vec<ParsedEvent>, ParseError> {
+    let headers: Vec<_> =
+        MINIMAL.iter().chain(extra).map(|(name, value)| (*name, value.as_bytes())).collect();
+    request(content_type, headers.into_iter(), Bytes::copy_from_slice(body))
+}
+
+fn structured(body: &str) -> Result<Vec<ParsedEvent>, ParseError> {
+    request(Some("application/cloudevents+json; charset=utf-8"), std::iter::empty(), body.to_owned().into())
+}
+
+fn batch(body: &str) -> Result<Vec<ParsedEvent>, ParseError> {
+    request(Some(BATCH), std::iter::empty(), body.to_owned().into())
+}
+
+fn attributes(event: &ParsedEvent) -> Vec<(&str, &str)> {
+    property::iter(&event.properties).map(|(key, value)| (key.strip_prefix("ce_").unwrap(), value)).collect()
+}
+
+fn sorted(event: &ParsedEvent) -> Vec<(&str, &str)> {
+    let mut all = attributes(event);
+    all.sort_unstable();
+    all
+}
+
+fn stored(event: &ParsedEvent) -> Vec<u8> {
+    let host = "127.0.0.1:10911".parse().unwrap();
+    let record = RecordBody {
+        topic: "T",
+        queue: 2,
+        flag: 0,
+        system_flag: 0,
+        born: 0,
+        born_host: host,
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body: &event.data,
+        properties: &event.properties,
+    };
+    let mut out = Vec::new();
+    record.encode(
+        &Place { queue_offset: 5, log_offset: 64, stored: 1_700_000_000_000, store_host: host },
+        &mut out,
+    );
+    out
+}
+
+fn out_and_in(event: &ParsedEvent) -> [ParsedEvent; 2] {
+    let record = stored(event);
+    let view = EventView::new(RecordView::parse(&record).unwrap(), "c");
+    let binary = encode::binary(&view);
+    let headers: Vec<_> =
+        binary.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let data = Bytes::copy_from_slice(view.data());
+    let one = request(binary.content_type.as_deref(), headers.into_iter(), data).unwrap().remove(0);
+    let json = String::from_utf8(encode::structured(&view)).unwrap();
+    let two = structured(&json).unwrap_or_else(|error| panic!("{json}: {error}")).remove(0);
+    [one, two]
+}
+
+#[test]
+fn binary_mode_takes_headers_as_they_are() {
+    let extra = [("ce-subject", "a%20b%E2%82%AC"), ("ce-myext", "\"quoted \\\" text\""), ("x-other", "no")];
+    let event = binary_request(&extra, Some("text/plain; charset=utf-8"), b"hello").unwrap().remove(0);
+    assert_eq!(event.data, "hello");
+    let expected = [
+        ("specversion", "1.0"),
+        ("id", "1"),
+        ("source", "/s"),
+        ("type", "t"),
+        ("subject", "a b€"),
+        ("myext", "quoted \" text"),
+        ("datacontenttype", "text/plain; charset=utf-8"),
+    ];
+    assert_eq!(attributes(&event), expected);
+    assert!(binary_request(&[], None, b"").unwrap()[0].data.is_empty());
+}
+
+#[test]
+fn structured_mode_keeps_data_byte_by_byte() {
+    let body = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","flag":true,"count":-7,"gone":null,"data": {"a" : [1, 2.50]} }"#;
+    let event = structured(body).unwrap().remove(0);
+    assert_eq!(event.data, r#"{"a" : [1, 2.50]}"#);
+    assert_eq!(attribute::property_of(&event.properties, "datacontenttype"), Some("application/json"));
+    assert_eq!(attribute::property_of(&event.properties, "flag"), Some("true"));
+    assert_eq!(attribute::property_of(&event.properties, "count"), Some("-7"));
+    assert_eq!(attribute::property_of(&event.properties, "gone"), None);
+
+    let head = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t""#;
+    let data = |rest: &str| structured(&format!("{head},{rest}}}")).unwrap().remove(0).data;
+    assert_eq!(data(r#""datacontenttype":"text/xml","data":"<a>\n</a>""#), "<a>\n</a>");
+    assert_eq!(data(r#""datacontenttype":"application/json","data":"text""#), "\"text\"");
+    assert_eq!(data(r#""data_base64":"AAH/""#), Bytes::from_static(&[0, 1, 255]));
+    assert_eq!(data(r#""data":null"#), "");
+}
+
+#[test]
+fn batches_are_lists_of_events() {
+    let one = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#;
+    assert_eq!(batch(&format!("[{one}, {one}]")).unwrap().len(), 2);
+    assert!(batch("[]").unwrap().is_empty());
+    let error = batch(&format!("[{one}, {{\"specversion\":\"1.0\"}}]")).unwrap_err();
+    assert_eq!(error.to_string(), "event 1 of the batch: the attribute id is missing");
+    assert!(matches!(batch("{}"), Err(ParseError::Json(_))));
+    let many = vec![one; crate::BATCH_EVENTS_MAX + 1].join(",");
+    assert_eq!(batch(&format!("[{many}]")), Err(ParseError::BatchTooLong));
+}
+
+#[test]
+fn errors_name_the_attribute() {
+    let named = |result: Result<Vec<ParsedEvent>, ParseError>, name: &str| {
+        let error = result.expect_err(name);
+        assert_eq!(error.attribute_name(), Some(name), "{error}");
+    };
+    named(binary_request(&[("ce-my_ext", "1")], None, b""), "my_ext");
+    named(binary_request(&[("ce-id", "2")], None, b""), "id");
+    named(binary_request(&[("ce-time", "yesterday")], None, b""), "time");
+    named(binary_request(&[("ce-x", "a%01b")], None, b""), "x");
+    named(binary_request(&[("ce-x", "%ff")], None, b""), "x");
+    named(binary_request(&[("ce-datacontenttype", "a/b")], None, b""), "datacontenttype");
+    named(structured(r#"{"specversion":"2.0","id":"1","source":"/s","type":"t"}"#), "specversion");
+    named(structured(r#"{"specversion":"1.0","id":"","source":"/s","type":"t"}"#), "id");
+    named(structured(r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","x":1.5}"#), "x");
+    named(structured(r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","x":{}}"#), "x");
+    named(structured(r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","X":"1"}"#), "X");
+    let headers = [("ce-id", &b"1"[..])];
+    named(request(Some("text/plain"), headers.into_iter(), Bytes::new()), "specversion");
+    let large = "x".repeat(40_000);
+    assert!(matches!(binary_request(&[("ce-x", &large)], None, b""), Err(ParseError::TooManyAttributes(_))));
+}
+
+#[test]
+fn other_content_is_refused() {
+    let none = || std::iter::empty();
+    for content_type in [Some("application/cloudevents+xml"), Some("application/json"), None] {
+        let error = request(content_type, none(), Bytes::from_static(b"{}")).unwrap_err();
+        assert!(matches!(error, ParseError::ContentType(_)), "{error}");
+    }
+    assert!(matches!(structured("{"), Err(ParseError::Json(_))));
+    let twice = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,"data_base64":"AA=="}"#;
+    assert!(structured(twice).is_err());
+}
+
+#[test]
+fn version_0_3_stays_itself() {
+    let body = r#"{"specversion":"0.3","id":"1","source":"/s","type":"t","schemaurl":"http://x","datacontenttype":"application/octet-stream","datacontentencoding":"base64","data":"AAE="}"#;
+    let event = structured(body).unwrap().remove(0);
+    assert_eq!(event.data, "AAE=");
+    for back in out_and_in(&event) {
+        assert_eq!(sorted(&back), sorted(&event));
+        assert_eq!(back.data, event.data);
+    }
+}
+
+#[test]
+fn messages_are_seen_as_events() {
+    let event = ParsedEvent {
+        properties: b"UNIQ_KEY\x01K1\x02TAGS\x01a\x02color\x01red\x02".to_vec(),
+        data: "hi".into(),
+    };
+    let record = stored(&event);
+    let view = EventView::new(RecordView::parse(&record).unwrap(), "c1");
+    assert!(!view.is_event());
+    let of = |name| view.attribute(name).unwrap().into_owned();
+    assert_eq!(
+        (of("id"), of("source"), of("rocketmqtag")),
+        ("K1".into(), "/rocketmq/c1/T".into(), "a".into())
+    );
+    assert_eq!((of("time"), of("rocketmqoffset")), ("2023-11-14T22:13:20.000Z".into(), "5".into()));
+    assert_eq!(view.property("color"), Some("red"));
+    assert_eq!(view.attribute("color"), None);
+    let json: serde_json::Value = serde_json::from_slice(&encode::structured(&view)).unwrap();
+    assert_eq!(json["data_base64"], "aGk=");
+    assert_eq!(json["type"], crate::view::MESSAGE_TYPE);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn events_survive_both_modes(
+        subject in "[^\\p{C}]{1,20}",
+        data in proptest::collection::vec(any::<u8>(), 1..40),
+        kind in proptest::sample::select(vec!["application/json", "text/plain", "application/octet-stream", "application/x+json"]),
+    ) {
+        let subject = subject.trim().to_owned();
+        let mut properties = Vec::new();
+        for (name, value) in [("specversion", "1.0"), ("id", "1"), ("source", "/s"), ("type", "t"), ("subject", &subject), ("datacontenttype", kind)] {
+            attribute::push(&mut properties, name, value).unwrap();
+        }
+        let event = ParsedEvent { properties, data: data.into() };
+        for back in out_and_in(&event) {
+            prop_assert_eq!(sorted(&back), sorted(&event));
+            prop_assert_eq!(&back.data, &event.data);
+        }
+    }
+
+    #[test]
+    fn any_body_is_parsed_or_refused(body in proptest::collection::vec(any::<u8>(), 0..100), kind in 0usize..3) {
+        let kind = [STRUCTURED, BATCH, "text/plain"][kind];
+        let _ = request(Some(kind), std::iter::once(("ce-id", &body[..])), Bytes::from(body.clone()));
+    }
+}

@@ -1,0 +1,98 @@
+//! A stored record seen as an event: its own attributes, or those that any RocketMQ message gets.
+
+use crate::{attribute, time};
+use halley_model::{RecordView, id, property};
+use std::borrow::Cow;
+
+/// The type of messages that are not events.
+pub const MESSAGE_TYPE: &str = "org.apache.rocketmq.message";
+
+/// The attributes that a message shows, in this order.
+const OF_MESSAGE: [&str; 10] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "datacontenttype",
+    "time",
+    "rocketmqtag",
+    "rocketmqkeys",
+    "rocketmqqueueid",
+    "rocketmqoffset",
+];
+
+/// A view of a record as an event. Nothing is copied but what must be derived.
+#[derive(Debug, Clone, Copy)]
+pub struct EventView<'a> {
+    record: RecordView<'a>,
+    cluster: &'a str,
+    is_event: bool,
+}
+
+impl<'a> EventView<'a> {
+    /// A view of a record; `cluster` becomes part of a message's source.
+    pub fn new(record: RecordView<'a>, cluster: &'a str) -> Self {
+        let is_event = record.property(property::EVENT_SPECVERSION).is_some();
+        Self { record, cluster, is_event }
+    }
+
+    /// The record.
+    pub fn record(&self) -> RecordView<'a> {
+        self.record
+    }
+
+    /// Whether it was stored as an event, rather than as a message.
+    pub fn is_event(&self) -> bool {
+        self.is_event
+    }
+
+    /// The data.
+    pub fn data(&self) -> &'a [u8] {
+        self.record.body()
+    }
+
+    /// An attribute's value.
+    pub fn attribute(&self, name: &str) -> Option<Cow<'a, str>> {
+        if self.is_event {
+            return attribute::property_of(self.record.properties(), name).map(Cow::Borrowed);
+        }
+        let property = |key| self.record.property(key).filter(|value| !value.is_empty()).map(Cow::Borrowed);
+        Some(match name {
+            "specversion" => Cow::Borrowed("1.0"),
+            "id" => property(property::UNIQUE_KEY)
+                .unwrap_or_else(|| id::offset_id(self.record.store_host(), self.record.log_offset()).into()),
+            "source" => format!("/rocketmq/{}/{}", self.cluster, self.record.topic()).into(),
+            "type" => Cow::Borrowed(MESSAGE_TYPE),
+            "datacontenttype" => property("contentType").unwrap_or(Cow::Borrowed("application/octet-stream")),
+            "time" => time::format(self.record.stored()).into(),
+            "rocketmqtag" => property(property::TAGS)?,
+            "rocketmqkeys" => property(property::KEYS)?,
+            "rocketmqqueueid" => self.record.queue().to_string().into(),
+            "rocketmqoffset" => self.record.queue_offset().to_string().into(),
+            _ => return None,
+        })
+    }
+
+    /// All attributes with their values.
+    pub fn attributes(&self) -> Vec<(&'a str, Cow<'a, str>)> {
+        if self.is_event {
+            let stored = property::iter(self.record.properties());
+            let named =
+                stored.filter_map(|(key, value)| Some((key.strip_prefix(property::EVENT_PREFIX)?, value)));
+            return named.map(|(name, value)| (name, Cow::Borrowed(value))).collect();
+        }
+        OF_MESSAGE.iter().filter_map(|name| Some((*name, self.attribute(name)?))).collect()
+    }
+
+    /// What SQL92 calls `name`: an event's attribute, else a property.
+    pub fn property(&self, name: &str) -> Option<&'a str> {
+        let properties = self.record.properties();
+        let attribute = if self.is_event { attribute::property_of(properties, name) } else { None };
+        attribute.or_else(|| property::get(properties, name))
+    }
+
+    /// The message's tag.
+    pub fn tag(&self) -> Option<&'a str> {
+        self.record.property(property::TAGS)
+    }
+}
