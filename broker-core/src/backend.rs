@@ -87,6 +87,15 @@ impl Backend for Broker {
         let Commit { offset, metadata } = commit;
         self.progress.commit((group.clone(), topic.clone(), queue), Committed { offset, metadata });
     }
+
+    async fn flush_commits(&self) -> Result<(), SendError> {
+        let end = self.progress.flush().map_err(refused)?;
+        self.reached(end).await
+    }
+
+    fn cluster(&self) -> &str {
+        &self.identity.cluster
+    }
 }
 
 impl Broker {

@@ -17,12 +17,15 @@ const RECORD_BYTES: usize = 1024 * 1024;
 pub(crate) struct Progress {
     offsets: Mutex<Offsets>,
     locks: Mutex<QueueLocks>,
+    /// Where the last record of offsets ends; held while offsets are logged, so that whoever finds nothing to log
+    /// knows what to wait for.
+    logged: Mutex<LogOffset>,
     writer: StateWriter,
 }
 
 impl Progress {
     pub(crate) fn new(offsets: Offsets, writer: StateWriter) -> Self {
-        Self { offsets: Mutex::new(offsets), locks: Mutex::default(), writer }
+        Self { offsets: Mutex::new(offsets), locks: Mutex::default(), logged: Mutex::new(0), writer }
     }
 
     pub(crate) fn committed(
@@ -38,17 +41,18 @@ impl Progress {
         self.offsets.lock().commit(key, committed);
     }
 
-    /// Writes what the log does not hold yet; everything is durable when the returned offset is acknowledged.
+    /// Writes what the log does not hold yet; everything committed before the call is durable when the returned offset
+    /// is acknowledged.
     pub(crate) fn flush(&self) -> Result<LogOffset, StageError> {
-        let mut end = 0;
+        let mut logged = self.logged.lock();
         loop {
             let dirty = self.offsets.lock().take_dirty(RECORD_BYTES);
             if dirty.is_empty() {
-                return Ok(end);
+                return Ok(*logged);
             }
             let record = StateRecord::offsets(dirty.iter().map(|(key, committed)| (key, committed)));
             match self.writer.write(&record) {
-                Ok(written) => end = written,
+                Ok(end) => *logged = end,
                 Err(error) => {
                     self.offsets.lock().mark_dirty(dirty.into_iter().map(|(key, _)| key));
                     return Err(error);

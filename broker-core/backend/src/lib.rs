@@ -128,4 +128,10 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Remembers the group's progress. It is durable within about a second, and when the broker stops.
     fn commit(&self, group: &GroupName, topic: &TopicName, queue: QueueId, commit: Commit);
+
+    /// Ends when everything committed so far is as durable as a sent message.
+    fn flush_commits(&self) -> impl Future<Output = Result<(), SendError>> + Send;
+
+    /// The cluster's name.
+    fn cluster(&self) -> &str;
 }

@@ -59,6 +59,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// After a member's value: whether another follows.
+    #[inline]
     pub(crate) fn more(&mut self) -> Result<bool, Unexpected> {
         if let Some(b',') = self.peek() {
             self.at += 1;
@@ -79,6 +80,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A member's name and the colon after it: the name without its quotes, and whether it has escapes.
+    #[inline]
     pub(crate) fn key(&mut self) -> Result<(&'a [u8], bool), Unexpected> {
         let key = self.string()?;
         if self.peek() == Some(b':') {
@@ -90,6 +92,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Any value.
+    #[inline]
     pub(crate) fn value(&mut self) -> Result<Raw<'a>, Unexpected> {
         if self.peek() == Some(b'"') {
             let (raw, escaped) = self.string()?;
@@ -133,6 +136,7 @@ impl<'a> Scanner<'a> {
         if self.at == self.bytes.len() { Ok(()) } else { Err(self.unexpected("nothing more")) }
     }
 
+    #[inline]
     fn string(&mut self) -> Result<(&'a [u8], bool), Unexpected> {
         if self.peek() == Some(b'"') {
             self.at += 1;
@@ -185,22 +189,26 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
+    #[cold]
     fn unexpected(&self, expected: &'static str) -> Unexpected {
         Unexpected { at: self.at, expected }
     }
 }
 
 /// The first `"` or `\` at or after `at`, eight bytes at a time: header strings are too short for a vector search to pay.
+#[inline]
 fn quote_or_backslash(bytes: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;

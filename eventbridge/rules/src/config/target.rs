@@ -55,6 +55,11 @@ impl Default for StatusSet {
 }
 
 impl StatusSet {
+    /// The statuses as ranges, both ends included.
+    pub fn ranges(&self) -> &[(u16, u16)] {
+        &self.ranges
+    }
+
     /// Whether a status belongs to it.
     pub fn contains(&self, status: u16) -> bool {
         self.ranges.iter().any(|(from, to)| (*from..=*to).contains(&status))
@@ -103,7 +108,7 @@ fn read_url(node: &Node, problems: &mut Problems) -> Option<String> {
     let problem = match host {
         _ if url.contains(|c: char| c.is_whitespace() || c.is_control()) => Some("a URL has no spaces"),
         Some(host) if host.contains('@') => Some("credentials do not belong into a URL"),
-        _ if !fine => Some("expected `http://HOST…` or `https://HOST…`"),
+        _ if !fine || url.parse::<http::Uri>().is_err() => Some("expected `http://HOST…` or `https://HOST…`"),
         _ => None,
     };
     match problem {
