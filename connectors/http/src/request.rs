@@ -7,6 +7,9 @@ use halley_model::RecordView;
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::Full;
 
+/// Who sends, unless the target's headers say otherwise.
+const USER_AGENT: &str = concat!("halley/", env!("CARGO_PKG_VERSION"));
+
 /// Builds the request for a record; the error says why it can never be sent.
 pub(crate) fn build(config: &Config, record: &Bytes, cluster: &str) -> Result<Request<Full<Bytes>>, String> {
     let view = RecordView::parse(record).map_err(|error| error.to_string())?;
@@ -18,8 +21,9 @@ pub(crate) fn build(config: &Config, record: &Bytes, cluster: &str) -> Result<Re
     *request.method_mut() = Method::POST;
     *request.uri_mut() = config.url.clone();
     let headers = request.headers_mut();
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     for (name, value) in &config.headers {
-        headers.append(name.clone(), value.clone());
+        headers.insert(name.clone(), value.clone());
     }
     match config.mode {
         Mode::Binary => {

@@ -5,17 +5,26 @@ use halley_connector_api::Verdict;
 use http::{HeaderMap, StatusCode, header};
 use std::time::{Duration, SystemTime};
 
-/// 2xx is delivered; the statuses of `retry_on` may work later; everything else never will.
+/// Most bytes of an answer's body that become part of a reason.
+pub(crate) const EXCERPT_BYTES_MAX: usize = 160;
+
+/// 2xx is delivered; the statuses of `retry_on` may work later; everything else never will. `said` is the beginning of
+/// the answer's body, which often tells why.
 pub(crate) fn verdict(
     status: StatusCode,
     headers: &HeaderMap,
+    said: &[u8],
     retry_on: &RetryOn,
     now: SystemTime,
 ) -> Verdict {
     if status.is_success() {
         return Verdict::Delivered;
     }
-    let reason = format!("answered {status}");
+    let mut reason = format!("answered {status}");
+    let excerpt = excerpt(said);
+    if !excerpt.is_empty() {
+        reason = format!("{reason}: {excerpt}");
+    }
     if retry_on.contains(status.as_u16()) {
         return Verdict::Retry { reason, retry_after: retry_after(headers, now) };
     }
@@ -31,6 +40,14 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     }
 }
 
+/// The text without control characters; what is not UTF-8 shows as such.
+fn excerpt(said: &[u8]) -> String {
+    let said = &said[..said.len().min(EXCERPT_BYTES_MAX)];
+    let text = String::from_utf8_lossy(said);
+    let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    printable.trim().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,7 +59,7 @@ mod tests {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_str(value).unwrap());
         }
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        verdict(StatusCode::from_u16(status).unwrap(), &headers, &RetryOn::default(), now)
+        verdict(StatusCode::from_u16(status).unwrap(), &headers, b"", &RetryOn::default(), now)
     }
 
     #[test]
@@ -68,5 +85,19 @@ mod tests {
         assert_eq!(after("Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_secs(60)));
         assert_eq!(after("Sun, 06 Nov 1994 08:40:37 GMT"), None);
         assert_eq!(after("soon"), None);
+    }
+
+    #[test]
+    fn reasons_quote_the_answer() {
+        let reason = |said: &[u8]| {
+            let (status, headers) = (StatusCode::BAD_REQUEST, HeaderMap::new());
+            match verdict(status, &headers, said, &RetryOn::default(), SystemTime::UNIX_EPOCH) {
+                Verdict::Reject { reason } => reason,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(reason(b" \r\n"), "answered 400 Bad Request");
+        assert_eq!(reason(b"no\r\namount\x01"), "answered 400 Bad Request: no  amount");
+        assert!(reason(&[0xFF; 100_000]).len() < 1000);
     }
 }

@@ -1,17 +1,21 @@
 //! Delivering to an HTTP target.
 
 use crate::{config::Config, request, retry, service::Client};
-use bytes::Bytes;
 use halley_connector_api::{Attempt, Sink, Verdict};
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use std::{error::Error, time::SystemTime};
-use tokio::time::timeout;
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
+use tokio::time::{Instant, timeout_at};
 
 /// An answer's body is read this far, so that its connection can be used again; the connection of a longer one is
 /// closed.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// An answer's body is read this long. The status has decided by then, so a slow body costs a connection, no more.
+const ANSWER_BODY_WAIT: Duration = Duration::from_millis(250);
 
 /// A target.
 #[derive(Debug, Clone)]
@@ -25,15 +29,6 @@ impl HttpSink {
     pub fn new(client: Client, config: Config) -> Self {
         Self { client, config }
     }
-
-    /// The answer to a request, read to its end.
-    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Response<()>, String> {
-        let answer = self.client.pool.request(request).await.map_err(|error| chain(&error))?;
-        let (head, body): (_, Incoming) = answer.into_parts();
-        // What the body says does not matter, and neither does an error while reading it: the status decides.
-        let _ = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        Ok(Response::from_parts(head, ()))
-    }
 }
 
 impl Sink for HttpSink {
@@ -42,17 +37,38 @@ impl Sink for HttpSink {
             Ok(request) => request,
             Err(reason) => return Verdict::Reject { reason },
         };
-        match timeout(self.config.timeout, self.answer(request)).await {
-            Ok(Ok(answer)) => {
-                retry::verdict(answer.status(), answer.headers(), &self.config.retry_on, SystemTime::now())
+        let deadline = Instant::now() + self.config.timeout;
+        let answer = match timeout_at(deadline, self.client.pool.request(request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                return Verdict::Retry { reason: format!("no answer: {}", chain(&error)), retry_after: None };
             }
-            Ok(Err(reason)) => Verdict::Retry { reason: format!("no answer: {reason}"), retry_after: None },
             Err(_) => {
                 let reason = format!("no answer within {} ms", self.config.timeout.as_millis());
-                Verdict::Retry { reason, retry_after: None }
+                return Verdict::Retry { reason, retry_after: None };
+            }
+        };
+        let (head, body) = answer.into_parts();
+        let said = read(body, deadline).await;
+        retry::verdict(head.status, &head.headers, &said, &self.config.retry_on, SystemTime::now())
+    }
+}
+
+/// What an answer's body says, as far as it was read in time.
+async fn read(mut body: Incoming, deadline: Instant) -> Vec<u8> {
+    let mut said = Vec::new();
+    let mut limited = Limited::new(&mut body, ANSWER_BYTES_MAX);
+    let reading = async {
+        // An error while reading changes nothing: the status decides.
+        while let Some(Ok(frame)) = limited.frame().await {
+            if let Some(data) = frame.data_ref() {
+                let room = retry::EXCERPT_BYTES_MAX - said.len();
+                said.extend_from_slice(&data[..data.len().min(room)]);
             }
         }
-    }
+    };
+    let _ = timeout_at(deadline.min(Instant::now() + ANSWER_BODY_WAIT), reading).await;
+    said
 }
 
 /// An error with its causes.
@@ -65,3 +81,6 @@ fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;
