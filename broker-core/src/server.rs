@@ -8,6 +8,7 @@ use crate::{
 };
 use halley_machine::ConnectionId;
 use std::{
+    io::ErrorKind,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -82,7 +83,11 @@ async fn run<S: Service>(
     stream.set_nodelay(true)?;
     match connection::serve(stream, info, service, acks, shutdown).await {
         // Clients close like this; it is no fault.
-        Err(CloseReason::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
+        Err(CloseReason::Io(error))
+            if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) =>
+        {
+            Ok(())
+        }
         result => result,
     }
 }

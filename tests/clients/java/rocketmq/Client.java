@@ -1,0 +1,51 @@
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+
+/**
+ * An ordinary RocketMQ application as a command line program, for tests against real servers.
+ * The same source is compiled against several versions of rocketmq-client.
+ *
+ * <pre>
+ * produce NAMESRV TOPIC COUNT    send messages; one JSON line per result
+ * consume NAMESRV TOPIC GROUP    push consumer; prints READY, then one JSON line per message
+ * create-topic NAMESRV TOPIC     --queues N
+ * offsets NAMESRV TOPIC          one JSON line per queue: min and max, with --group its committed offset too
+ * </pre>
+ * In the values of --body, --tag, --key and --prop, {i} stands for the message's number from 0.
+ * --serialize json|rocketmq selects the encoding of request headers.
+ */
+public final class Client {
+    private Client() {}
+
+    public static void main(String[] command) throws Exception {
+        System.setOut(new PrintStream(System.out, false, StandardCharsets.UTF_8));
+        Arguments arguments = new Arguments(command);
+        // The client reads this once, when its remoting classes are loaded.
+        System.setProperty("rocketmq.serialize.type", arguments.text("serialize", "json").toUpperCase());
+        boolean good = switch (arguments.at(0, "a command")) {
+            case "produce" -> Produce.run(arguments);
+            case "consume" -> Consume.run(arguments);
+            case "create-topic" -> Topics.create(arguments);
+            case "offsets" -> Topics.offsets(arguments);
+            default -> throw new IllegalArgumentException("unknown command " + arguments.at(0, ""));
+        };
+        // Not every thread of the client is a daemon.
+        System.exit(good ? 0 : 1);
+    }
+
+    /** Prints what failed, with the broker's response code where there is one. */
+    static void printError(int index, Throwable error) {
+        Json json = new Json().with("index", index).with("error", error.getClass().getSimpleName());
+        for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+            if (cause instanceof org.apache.rocketmq.client.exception.MQBrokerException broker) {
+                json.with("code", broker.getResponseCode());
+                break;
+            }
+            if (cause instanceof org.apache.rocketmq.client.exception.MQClientException client) {
+                json.with("code", client.getResponseCode());
+                break;
+            }
+        }
+        json.with("message", String.valueOf(error.getMessage())).print();
+    }
+}

@@ -1,0 +1,167 @@
+import java.lang.reflect.Method;
+import java.util.Base64;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.MessageExt;
+
+/**
+ * {@code consume NAMESRV TOPIC GROUP [--expect N] [--tag "a || b"] [--sql "a > 1"] [--from first|last] [--broadcast] [--orderly]
+ * [--fail N] [--timeout-s S] [--serialize json|rocketmq]}
+ *
+ * <p>Ends well after N messages, badly after S seconds without them. Without --expect it runs until standard input is closed.
+ * Prints {@code READY} once started and {@code ASSIGNED n} whenever the number of queues it consumes changes. With --fail, the
+ * first N messages are refused once and come back through the retry topic.
+ */
+final class Consume {
+    private final Arguments arguments;
+    private final CountDownLatch enough;
+    private final AtomicInteger failures;
+    private final Set<String> refused = ConcurrentHashMap.newKeySet();
+
+    private Consume(Arguments arguments) {
+        this.arguments = arguments;
+        this.enough = new CountDownLatch(arguments.number("expect", Integer.MAX_VALUE));
+        this.failures = new AtomicInteger(arguments.number("fail", 0));
+    }
+
+    static boolean run(Arguments arguments) throws Exception {
+        return new Consume(arguments).run();
+    }
+
+    private boolean run() throws Exception {
+        String topic = arguments.at(2, "TOPIC");
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(arguments.at(3, "GROUP"));
+        consumer.setNamesrvAddr(arguments.at(1, "NAMESRV"));
+        consumer.setConsumeFromWhere(arguments.text("from", "first").equals("first")
+            ? ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET
+            : ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET);
+        if (arguments.has("broadcast")) {
+            setBroadcasting(consumer);
+        }
+        if (arguments.has("sql")) {
+            consumer.subscribe(topic, MessageSelector.bySql(arguments.text("sql", "")));
+        } else {
+            consumer.subscribe(topic, arguments.text("tag", "*"));
+        }
+        listen(consumer);
+        // Shutting down waits for running listeners, so that what was counted is also committed.
+        consumer.setAwaitTerminationMillisWhenShutdown(5000);
+        try {
+            consumer.start();
+        } catch (Exception error) {
+            Client.printError(0, error);
+            return false;
+        }
+        Json.line("READY");
+        boolean good = awaitEnd(consumer);
+        consumer.shutdown();
+        return good;
+    }
+
+    /** The enum MessageModel lies in another package in 4.x than in 5.x. */
+    @SuppressWarnings({"unchecked", "rawtypes"})
+    private static void setBroadcasting(DefaultMQPushConsumer consumer) throws ReflectiveOperationException {
+        for (Method method : DefaultMQPushConsumer.class.getMethods()) {
+            if (method.getName().equals("setMessageModel")) {
+                method.invoke(consumer, Enum.valueOf((Class<Enum>) method.getParameterTypes()[0], "BROADCASTING"));
+            }
+        }
+    }
+
+    private void listen(DefaultMQPushConsumer consumer) {
+        if (arguments.has("orderly")) {
+            consumer.registerMessageListener((MessageListenerOrderly) (messages, context) ->
+                take(messages) ? ConsumeOrderlyStatus.SUCCESS : ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT);
+        } else {
+            consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) ->
+                take(messages) ? ConsumeConcurrentlyStatus.CONSUME_SUCCESS : ConsumeConcurrentlyStatus.RECONSUME_LATER);
+        }
+    }
+
+    private boolean awaitEnd(DefaultMQPushConsumer consumer) throws Exception {
+        boolean openEnded = !arguments.has("expect");
+        CountDownLatch inputClosed = new CountDownLatch(1);
+        if (openEnded) {
+            Thread reader = new Thread(() -> {
+                awaitEndOfInput();
+                inputClosed.countDown();
+            });
+            reader.setDaemon(true);
+            reader.start();
+        }
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(arguments.number("timeout-s", 60));
+        int assigned = 0;
+        while (!enough.await(20, TimeUnit.MILLISECONDS)) {
+            int now = assignedQueues(consumer);
+            if (now != assigned) {
+                assigned = now;
+                Json.line("ASSIGNED " + assigned);
+            }
+            if (inputClosed.getCount() == 0) {
+                return true;
+            }
+            if (!openEnded && System.nanoTime() > deadline) {
+                Json.line("TIMEOUT " + enough.getCount() + " missing");
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private static void awaitEndOfInput() {
+        try {
+            while (System.in.read() >= 0) {
+                // What is typed means nothing.
+            }
+        } catch (java.io.IOException closed) {
+            // The same as its end.
+        }
+    }
+
+    private int assignedQueues(DefaultMQPushConsumer consumer) {
+        String topic = arguments.at(2, "TOPIC");
+        return (int) consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet().stream()
+            .filter(queue -> queue.getTopic().equals(topic))
+            .count();
+    }
+
+    private boolean take(List<MessageExt> messages) {
+        for (MessageExt message : messages) {
+            // One message per call (the client's default), so refusing a call refuses one message.
+            if (refused.add(message.getMsgId()) && failures.getAndDecrement() > 0) {
+                return false;
+            }
+            print(message);
+            enough.countDown();
+        }
+        return true;
+    }
+
+    private static void print(MessageExt message) {
+        new Json()
+            .with("topic", message.getTopic())
+            .with("queueId", message.getQueueId())
+            .with("queueOffset", message.getQueueOffset())
+            .with("msgId", message.getMsgId())
+            .with("tags", message.getTags())
+            .with("keys", message.getKeys())
+            .with("reconsumeTimes", message.getReconsumeTimes())
+            .with("bornTimestamp", message.getBornTimestamp())
+            .with("storeTimestamp", message.getStoreTimestamp())
+            .with("body", Base64.getEncoder().encodeToString(message.getBody()))
+            .with("properties", new TreeMap<>(message.getProperties()))
+            .print();
+    }
+}
