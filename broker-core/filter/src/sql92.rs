@@ -28,6 +28,9 @@ pub const TEXT_BYTES_MAX: usize = 65_535;
 /// Deepest nesting of parentheses and unary operators.
 pub const DEPTH_MAX: usize = 128;
 
+/// Most different names in an expression; RocketMQ has no such limit, and nobody comes near.
+pub const NAMES_MAX: usize = 1024;
+
 /// Names up to this number are looked up in one pass over raw properties without allocating.
 const SLOTS_MAX: usize = 16;
 

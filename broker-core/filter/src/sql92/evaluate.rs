@@ -32,8 +32,15 @@ fn evaluate<'a>(node: &'a Node, property: &impl Fn(usize) -> Option<&'a str>) ->
             None => Value::Null,
             Some(value) => Value::Boolean(!value),
         },
-        Node::And(left, right) => logic(left, right, false, property)?,
-        Node::Or(left, right) => logic(left, right, true, property)?,
+        Node::And(sides) => logic(sides, false, property)?,
+        Node::Or(sides) => logic(sides, true, property)?,
+        Node::Between { not, value, low, high } => {
+            let value = evaluate(value, property)?;
+            if value == Value::Null {
+                return Ok(Value::Null);
+            }
+            between(*not, value, low, high, property)?
+        }
         Node::Equal(left, right) => equal(evaluate(left, property)?, evaluate(right, property)?)?,
         Node::Order(order, left, right) => {
             let left = evaluate(left, property)?;
@@ -66,24 +73,41 @@ impl Constant {
     }
 }
 
-/// AND (`decisive` false) and OR (`decisive` true): one decisive side decides, the left first, so that a failure on
-/// the right goes unseen.
+/// AND (`decisive` false) and OR (`decisive` true): the first decisive side decides, so that a failure behind it goes
+/// unseen.
 fn logic<'a>(
-    left: &'a Node,
-    right: &'a Node,
+    sides: &'a [Node],
     decisive: bool,
     property: &impl Fn(usize) -> Option<&'a str>,
 ) -> Result<Value<'a>, Failed> {
-    let left = truth(evaluate(left, property)?)?;
-    if left == Some(decisive) {
-        return Ok(Value::Boolean(decisive));
+    let mut known = true;
+    for side in sides {
+        match truth(evaluate(side, property)?)? {
+            Some(value) if value == decisive => return Ok(Value::Boolean(decisive)),
+            Some(_) => {}
+            None => known = false,
+        }
     }
-    let right = truth(evaluate(right, property)?)?;
-    Ok(match (left, right) {
-        (_, Some(right)) if right == decisive => Value::Boolean(decisive),
-        (Some(_), Some(_)) => Value::Boolean(!decisive),
-        _ => Value::Null,
-    })
+    Ok(if known { Value::Boolean(!decisive) } else { Value::Null })
+}
+
+/// `value >= low AND value <= high`, or `value < low OR value > high`, of a value that is there; as in [`logic`], a
+/// lower bound that decides leaves the upper one unseen.
+fn between<'a>(
+    not: bool,
+    value: Value<'a>,
+    low: &'a Node,
+    high: &'a Node,
+    property: &impl Fn(usize) -> Option<&'a str>,
+) -> Result<Value<'a>, Failed> {
+    let (at_low, at_high) =
+        if not { (Order::Less, Order::Greater) } else { (Order::GreaterEqual, Order::LessEqual) };
+    let from = ordered(at_low, value, evaluate(low, property)?)?;
+    if from == Value::Boolean(not) {
+        return Ok(from);
+    }
+    let to = ordered(at_high, value, evaluate(high, property)?)?;
+    Ok(if to == Value::Boolean(not) || from != Value::Null { to } else { from })
 }
 
 fn truth(value: Value<'_>) -> Result<Option<bool>, Failed> {

@@ -1,7 +1,7 @@
 //! From words to a tree, with the checks that RocketMQ makes when it builds one.
 
 use super::{
-    DEPTH_MAX, ParseError, Sql92, TEXT_BYTES_MAX,
+    DEPTH_MAX, NAMES_MAX, ParseError, Sql92, TEXT_BYTES_MAX,
     evaluate::compare,
     lexer::{self, Token, Word, error},
 };
@@ -16,8 +16,16 @@ pub(super) enum Node {
     Truth(usize),
     Negate(Box<Node>),
     Not(Box<Node>),
-    And(Box<Node>, Box<Node>),
-    Or(Box<Node>, Box<Node>),
+    /// Two or more, flat: a long chain must not nest, since evaluation recurses.
+    And(Vec<Node>),
+    Or(Vec<Node>),
+    /// The value is held once, so that nested ones do not double.
+    Between {
+        not: bool,
+        value: Box<Node>,
+        low: Box<Node>,
+        high: Box<Node>,
+    },
     Equal(Box<Node>, Box<Node>),
     Order(Order, Box<Node>, Box<Node>),
     Text {
@@ -67,7 +75,7 @@ pub(super) fn parse(text: &str) -> Result<Sql92, ParseError> {
             format!("the expression has {} bytes, at most {TEXT_BYTES_MAX} are allowed", text.len());
         return Err(error(TEXT_BYTES_MAX, message));
     }
-    let mut parser = Parser { text, at: 0, depth: 0, names: Vec::new() };
+    let mut parser = Parser { text, at: 0, depth: 0, chained: 0, names: Vec::new() };
     let root = parser.or()?;
     let root = parser.truth(root, 0)?;
     // One word is always looked at behind the expression, so that garbage right there is an error.
@@ -80,6 +88,8 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    /// Comparisons of comparisons without parentheses, such as `a = b = c`, in the whole expression.
+    chained: usize,
     names: Vec<String>,
 }
 
@@ -110,30 +120,45 @@ impl<'a> Parser<'a> {
 
     fn or(&mut self) -> Result<Node, ParseError> {
         let start = self.peek()?.0;
-        let mut left = self.and()?;
-        while self.take(&Token::Word(Word::Or))? {
-            let behind = self.peek()?.0;
-            let right = self.and()?;
-            left = Node::Or(self.truth(left, start)?.into(), self.truth(right, behind)?.into());
+        let first = self.and()?;
+        if !self.take(&Token::Word(Word::Or))? {
+            return Ok(first);
         }
-        Ok(left)
+        let mut sides = vec![self.truth(first, start)?];
+        loop {
+            let start = self.peek()?.0;
+            let side = self.and()?;
+            sides.push(self.truth(side, start)?);
+            if !self.take(&Token::Word(Word::Or))? {
+                return Ok(Node::Or(sides));
+            }
+        }
     }
 
     fn and(&mut self) -> Result<Node, ParseError> {
         let start = self.peek()?.0;
-        let mut left = self.equality()?;
-        while self.take(&Token::Word(Word::And))? {
-            let behind = self.peek()?.0;
-            let right = self.equality()?;
-            left = Node::And(self.truth(left, start)?.into(), self.truth(right, behind)?.into());
+        let first = self.equality()?;
+        if !self.take(&Token::Word(Word::And))? {
+            return Ok(first);
         }
-        Ok(left)
+        let mut sides = vec![self.truth(first, start)?];
+        loop {
+            let start = self.peek()?.0;
+            let side = self.equality()?;
+            sides.push(self.truth(side, start)?);
+            if !self.take(&Token::Word(Word::And))? {
+                return Ok(Node::And(sides));
+            }
+        }
     }
 
     fn equality(&mut self) -> Result<Node, ParseError> {
         let mut left = self.comparison()?;
+        let mut links = 0;
         loop {
             let (at, token, end) = self.peek()?;
+            self.chain(links, at)?;
+            links += 1;
             left = match token {
                 Token::Equal | Token::NotEqual => {
                     self.at = end;
@@ -156,8 +181,11 @@ impl<'a> Parser<'a> {
 
     fn comparison(&mut self) -> Result<Node, ParseError> {
         let mut left = self.unary()?;
+        let mut links = 0;
         loop {
             let (at, token, end) = self.peek()?;
+            self.chain(links, at)?;
+            links += 1;
             let not = token == Token::Word(Word::Not);
             let operator = if not { self.peek_second()? } else { token };
             left = match operator {
@@ -195,6 +223,15 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Counts what nests without parentheses, `links` being those before this one.
+    fn chain(&mut self, links: usize, at: usize) -> Result<(), ParseError> {
+        self.chained += usize::from(links > 1);
+        if self.chained > DEPTH_MAX {
+            return Err(error(at, format!("more than {DEPTH_MAX} comparisons follow on comparisons")));
+        }
+        Ok(())
+    }
+
     fn unary(&mut self) -> Result<Node, ParseError> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -226,7 +263,7 @@ impl<'a> Parser<'a> {
             Token::Word(Word::True) => Node::Constant(Constant::Boolean(true)),
             Token::Word(Word::False) => Node::Constant(Constant::Boolean(false)),
             Token::Word(Word::Null) => Node::Constant(Constant::Null),
-            Token::Name(name) => Node::Property(self.slot(name)),
+            Token::Name(name) => Node::Property(self.slot(name, at)?),
             Token::Open => {
                 let inner = self.or()?;
                 self.expect(&Token::Close, "a closing parenthesis")?;
@@ -260,11 +297,15 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn slot(&mut self, name: &str) -> usize {
-        self.names.iter().position(|known| known == name).unwrap_or_else(|| {
-            self.names.push(name.to_owned());
-            self.names.len() - 1
-        })
+    fn slot(&mut self, name: &str, at: usize) -> Result<usize, ParseError> {
+        if let Some(known) = self.names.iter().position(|known| known == name) {
+            return Ok(known);
+        }
+        if self.names.len() == NAMES_MAX {
+            return Err(error(at, format!("the expression has more than {NAMES_MAX} names")));
+        }
+        self.names.push(name.to_owned());
+        Ok(self.names.len() - 1)
     }
 
     /// `node` where a truth value is needed (`SelectorParser.asBooleanExpression`).
@@ -283,8 +324,9 @@ fn is_boolean(node: &Node) -> bool {
         Node::Constant(_) | Node::Property(_) | Node::Negate(_) => false,
         Node::Truth(_)
         | Node::Not(_)
-        | Node::And(..)
-        | Node::Or(..)
+        | Node::And(_)
+        | Node::Or(_)
+        | Node::Between { .. }
         | Node::Equal(..)
         | Node::Order(..)
         | Node::Text { .. }
@@ -302,28 +344,27 @@ fn order_of(token: &Token<'_>) -> Order {
 }
 
 fn ordered(order: Order, left: Node, right: Node, at: usize) -> Result<Node, ParseError> {
-    for side in [&left, &right] {
-        if is_boolean(side) || matches!(side, Node::Constant(Constant::String(_))) {
-            return Err(error(at, "only numbers and properties can be compared by <, <=, >, >= and BETWEEN"));
-        }
-    }
+    check_ordered([&left, &right], at)?;
     Ok(Node::Order(order, left.into(), right.into()))
 }
 
-fn between(not: bool, value: Node, low: Node, high: Node, at: usize) -> Result<Node, ParseError> {
-    if not {
-        let below = ordered(Order::Less, value.clone(), low, at)?;
-        let above = ordered(Order::Greater, value, high, at)?;
-        return Ok(Node::Or(below.into(), above.into()));
+fn check_ordered<const N: usize>(sides: [&Node; N], at: usize) -> Result<(), ParseError> {
+    let comparable = |side: &Node| !is_boolean(side) && !matches!(side, Node::Constant(Constant::String(_)));
+    if sides.into_iter().all(comparable) {
+        return Ok(());
     }
-    if let (Node::Constant(low), Node::Constant(high)) = (&low, &high)
+    Err(error(at, "only numbers and properties can be compared by <, <=, >, >= and BETWEEN"))
+}
+
+fn between(not: bool, value: Node, low: Node, high: Node, at: usize) -> Result<Node, ParseError> {
+    check_ordered([&value, &low, &high], at)?;
+    if !not
+        && let (Node::Constant(low), Node::Constant(high)) = (&low, &high)
         && compare(&high.value(), &low.value()).is_ok_and(|order| order < 0)
     {
         return Err(error(at, "the lower bound of BETWEEN is above the upper one"));
     }
-    let from = ordered(Order::GreaterEqual, value.clone(), low, at)?;
-    let to = ordered(Order::LessEqual, value, high, at)?;
-    Ok(Node::And(from.into(), to.into()))
+    Ok(Node::Between { not, value: value.into(), low: low.into(), high: high.into() })
 }
 
 /// `ComparisonExpression.checkEqualOperand` and `checkEqualOperandCompatability`.

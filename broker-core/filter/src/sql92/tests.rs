@@ -198,3 +198,46 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn long_chains_do_not_nest() {
+    let ors = vec!["a = 2"; 7000].join(" OR ");
+    assert!(!check(&ors, &[("a", "1")]) && check(&(ors + " OR a = 1"), &[("a", "1")]));
+    assert!(check(&vec!["a = 1"; 6000].join(" AND "), &[("a", "1")]));
+    let comparisons = "a".to_owned() + &" = b".repeat(10_000);
+    assert!(refused(&comparisons).message.contains("follow on"));
+    assert!(refused(&("a".to_owned() + &" CONTAINS 'x'".repeat(1000))).message.contains("follow on"));
+    let names: Vec<String> = (0..=NAMES_MAX).map(|i| format!("n{i}")).collect();
+    assert!(refused(&names.join(" OR ")).message.contains("names"));
+}
+
+/// A value of BETWEEN that holds another BETWEEN must not double with each level.
+#[test]
+fn nested_ranges_stay_small() {
+    let mut text = "a".to_owned();
+    for _ in 0..40 {
+        text = format!("-({text} BETWEEN 1 AND 2)");
+    }
+    assert!(!check(&format!("{text} IS NOT NULL"), &[("a", "1")]));
+}
+
+#[test]
+fn ranges_have_three_values_and_may_fail() {
+    let p = [("a", "5"), ("x", "word")];
+    for (text, expected) in [
+        ("a BETWEEN 6 AND none", false),
+        ("NOT (a BETWEEN 6 AND none)", true),
+        ("NOT (a BETWEEN 1 AND none)", false),
+        ("NOT (a BETWEEN none AND 4)", true),
+        ("a NOT BETWEEN 6 AND none", true),
+        ("a NOT BETWEEN none AND 4", true),
+        ("a NOT BETWEEN none AND 6", false),
+        ("NOT (none BETWEEN 1 AND 2)", false),
+        ("NOT (a BETWEEN 6 AND x)", true),
+        ("NOT (a BETWEEN 1 AND x)", false),
+        ("a NOT BETWEEN 6 AND x", true),
+        ("none BETWEEN x AND x OR a = 5", true),
+    ] {
+        assert_eq!(check(text, &p), expected, "{text}");
+    }
+}
