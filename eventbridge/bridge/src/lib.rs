@@ -12,17 +12,14 @@
 mod clock;
 mod dead_letter;
 mod metrics;
+mod records;
+mod running;
 mod target;
 
-use crate::{
-    clock::Clock,
-    metrics::BridgeMetrics,
-    target::{Stream, TargetTask},
-};
-use halley_backend::{Backend, Commit, SendError};
+use crate::{clock::Clock, metrics::BridgeMetrics, running::RunningRule, target::TargetTask};
+use halley_backend::{Backend, PullError, SendError};
 use halley_connector_api::Sink;
-use halley_delivery::{Backoff, Cursor, Growth, Jitter, Policy};
-use halley_model::{GroupName, QueueId, TopicName};
+use halley_model::{GroupName, TopicName};
 use halley_rules::{
     Config,
     config::{self, Rule},
@@ -31,21 +28,21 @@ use prometheus_client::registry::Registry;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
-/// Queues of a topic that a rule reads and that nobody made yet.
-const TOPIC_QUEUES: u32 = 8;
-
 /// Why the bridge did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A topic or the rules' first commits could not be stored.
     #[error("the rules' state could not be stored: {0}")]
     Store(#[from] SendError),
+    /// The end of a queue could not be found.
+    #[error("the place where a rule begins could not be read: {0}")]
+    Read(#[from] PullError),
     /// A topic or group name could not be made from a rule or target.
     #[error("{0}")]
     Name(#[from] halley_model::NameError),
 }
 
-/// The running deliveries.
+/// The running deliveries. Dropping it is an abrupt [`Bridge::stop`]: nothing is waited for.
 pub struct Bridge {
     metrics: BridgeMetrics,
     stop: watch::Sender<Stop>,
@@ -85,21 +82,20 @@ impl Bridge {
         let (stop, stopped) = watch::channel(Stop::No);
         let mut ready = Vec::new();
         for target in &config.targets {
-            let mut streams = Vec::new();
+            let mut rules = Vec::new();
             for rule in config.rules.iter().filter(|rule| rule.target == target.name) {
-                let sink = Arc::new(sink_of(rule, target));
-                streams.extend(open_streams(&*backend, rule, sink).await?);
+                rules.push(RunningRule::open(&*backend, rule, sink_of(rule, target)).await?);
             }
             let dead_letters = TopicName::dead_letters_of(&GroupName::new(&target.name)?);
-            ready.push((target, streams, dead_letters));
+            ready.push((target, rules, dead_letters));
         }
         backend.flush_commits().await?;
-        let tasks = ready.into_iter().filter(|(_, streams, _)| !streams.is_empty());
-        let tasks = tasks.map(|(target, streams, dead_letters)| {
+        let tasks = ready.into_iter().filter(|(_, rules, _)| !rules.is_empty());
+        let tasks = tasks.map(|(target, rules, dead_letters)| {
             let clock = Clock::start();
             // The time differs from start to start, which is all that the jitter of retries needs.
             let seed = clock.now().cast_unsigned();
-            let task = TargetTask::new(target, streams, dead_letters, backend.clone(), metrics.clone(), seed);
+            let task = TargetTask::new(target, rules, dead_letters, backend.clone(), &metrics, seed);
             tokio::spawn(task.run(clock, stopped.clone()))
         });
         let tasks = tasks.collect();
@@ -129,73 +125,6 @@ async fn join_all(tasks: &mut Vec<JoinHandle<()>>) {
             tracing::error!(%error, "a target's task ended badly");
         }
         tasks.pop();
-    }
-}
-
-/// The streams of a rule, one per queue, each at its cursor.
-async fn open_streams<B: Backend, S: Sink>(
-    backend: &B,
-    rule: &Rule,
-    sink: Arc<S>,
-) -> Result<Vec<Stream<S>>, StartError> {
-    let topic = &rule.topic;
-    if backend.queues(topic).is_none() {
-        backend.ensure_topic(topic, TOPIC_QUEUES).await?;
-    }
-    let group = GroupName::new(&format!("HALLEY-{}", rule.name))?;
-    let policy = Arc::new(policy_of(rule));
-    let rule = Arc::new(rule.clone());
-    let queues = backend.queues(topic).unwrap_or(0);
-    let mut streams = Vec::with_capacity(queues as usize);
-    for queue in 0..queues {
-        let cursor = cursor_of(backend, &group, topic, queue).await;
-        streams.push(Stream {
-            rule: rule.clone(),
-            group: group.clone(),
-            queue,
-            sink: sink.clone(),
-            policy: policy.clone(),
-            cursor,
-        });
-    }
-    Ok(streams)
-}
-
-/// The committed cursor; without one, the queue's end, which is committed at once.
-async fn cursor_of<B: Backend>(backend: &B, group: &GroupName, topic: &TopicName, queue: QueueId) -> Cursor {
-    if let Some(Commit { offset, metadata }) = backend.committed(group, topic, queue) {
-        return Cursor::decode(offset, &metadata).unwrap_or_else(|error| {
-            // Happens after a crash that cut the log, and after a reset with RocketMQ's tools: the offset counts.
-            tracing::warn!(%group, %topic, queue, %error, "the rule goes on at its committed offset");
-            Cursor::at(offset)
-        });
-    }
-    let end = match backend.pull(topic, queue, u64::MAX, 1, 1, Duration::ZERO).await {
-        Ok(pulled) => pulled.max,
-        Err(error) => {
-            tracing::warn!(%group, %topic, queue, %error, "the rule begins at the queue's first record");
-            0
-        }
-    };
-    backend.commit(group, topic, queue, Commit { offset: end, metadata: String::new() });
-    Cursor::at(end)
-}
-
-fn policy_of(rule: &Rule) -> Policy {
-    let retry = &rule.retry;
-    Policy {
-        attempts_max: retry.max_attempts,
-        age_max: retry.max_age,
-        backoff: Backoff {
-            initial: retry.initial,
-            max: retry.max,
-            growth: match retry.growth {
-                config::Growth::Exponential => Growth::Exponential,
-                config::Growth::Linear => Growth::Linear,
-            },
-            jitter: if retry.jitter { Jitter::Full } else { Jitter::None },
-        },
-        retry_after_max: retry.retry_after_max,
     }
 }
 

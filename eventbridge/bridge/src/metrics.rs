@@ -17,8 +17,10 @@ pub(crate) struct BridgeMetrics {
     delivered: Family<Labels, Counter>,
     retried: Family<Labels, Counter>,
     dead_lettered: Family<Labels, Counter>,
+    gone: Family<Labels, Counter>,
     lag: Family<Labels, Gauge>,
     open: Family<Labels, Gauge>,
+    full: Family<Labels, Gauge>,
     latency: Family<Labels, Histogram>,
 }
 
@@ -29,8 +31,10 @@ impl Default for BridgeMetrics {
             delivered: Family::default(),
             retried: Family::default(),
             dead_lettered: Family::default(),
+            gone: Family::default(),
             lag: Family::default(),
             open: Family::default(),
+            full: Family::default(),
             latency: Family::new_with_constructor(|| Histogram::new(SECONDS)),
         }
     }
@@ -43,10 +47,14 @@ pub(crate) struct RuleMetrics {
     pub(crate) delivered: Counter,
     pub(crate) retried: Counter,
     pub(crate) dead_lettered: Counter,
+    /// Events whose record left the log before they were delivered.
+    pub(crate) gone: Counter,
     /// Records of the rule's queues that are not finished.
     pub(crate) lag: Gauge,
     /// Matching events that are not finished.
     pub(crate) open: Gauge,
+    /// Queues that are not read on, because too many of their events are not finished.
+    pub(crate) full: Gauge,
     pub(crate) latency: Histogram,
 }
 
@@ -58,8 +66,10 @@ impl BridgeMetrics {
             delivered: self.delivered.get_or_create(&labels).clone(),
             retried: self.retried.get_or_create(&labels).clone(),
             dead_lettered: self.dead_lettered.get_or_create(&labels).clone(),
+            gone: self.gone.get_or_create(&labels).clone(),
             lag: self.lag.get_or_create(&labels).clone(),
             open: self.open.get_or_create(&labels).clone(),
+            full: self.full.get_or_create(&labels).clone(),
             latency: self.latency.get_or_create(&labels).clone(),
         }
     }
@@ -74,9 +84,13 @@ impl BridgeMetrics {
         );
         let help = "Events written to a dead-letter topic";
         registry.register("halley_events_dead_lettered", help, self.dead_lettered.clone());
+        let help = "Events whose record left the log before they were delivered";
+        registry.register("halley_events_gone", help, self.gone.clone());
         registry.register("halley_delivery_lag", "Records that a rule has not finished", self.lag.clone());
         let help = "Matching events that are not finished: in flight, or waiting for another attempt";
         registry.register("halley_delivery_open", help, self.open.clone());
+        let help = "Queues that are not read on, because too many of their events are not finished";
+        registry.register("halley_delivery_full_queues", help, self.full.clone());
         registry.register("halley_delivery_seconds", "Time of one attempt", self.latency.clone());
     }
 }

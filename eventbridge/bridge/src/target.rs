@@ -5,21 +5,23 @@ use crate::{
     clock::Clock,
     dead_letter::{self, Obituary},
     metrics::{BridgeMetrics, RuleMetrics},
+    records::{self, Kept, NoRecord},
+    running::RunningRule,
 };
 use bytes::Bytes;
 use halley_backend::{Backend, Commit, Outgoing, Pulled};
 use halley_connector_api::{Attempt, Sink, Verdict};
 use halley_delivery::{
-    Checkpoint, Cursor, Effect, Fetched, GiveUp, Input, Limits, Machine, Policy, StreamId, Verdict as Ended,
+    Checkpoint, Cursor, Effect, Fetched, GiveUp, Input, Limits, Machine, StreamId, Verdict as Ended,
 };
 use halley_event::EventView;
-use halley_model::{GroupName, QueueId, QueueOffset, RecordView, TopicName};
-use halley_rules::{config, config::Rule};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use halley_model::{Millis, QueueId, QueueOffset, RecordView, TopicName};
+use halley_rules::config;
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-    time::{Instant, sleep_until},
+    sync::watch,
+    task::{JoinError, JoinSet},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 /// A fetch waits so long for the first record.
@@ -28,81 +30,75 @@ const FETCH_WAIT: Duration = Duration::from_secs(20);
 /// About the most bytes of one fetch.
 const FETCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// Records kept for attempts that are soon to come; others are read again from the log.
-const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// One rule's share of one queue.
-pub(crate) struct Stream<S> {
-    pub(crate) rule: Arc<Rule>,
-    pub(crate) group: GroupName,
-    pub(crate) queue: QueueId,
-    pub(crate) sink: Arc<S>,
-    pub(crate) policy: Arc<Policy>,
-    pub(crate) cursor: Cursor,
-}
+/// How often topics are looked at for queues that were added.
+const QUEUES_CHECK: Duration = Duration::from_secs(2);
 
 /// A target with its machine.
 pub(crate) struct TargetTask<B, S> {
     name: Arc<str>,
     machine: Machine,
-    streams: Vec<Stream<S>>,
-    metrics: Vec<RuleMetrics>,
-    /// Ends of the queues as last seen, by stream.
-    ends: Vec<QueueOffset>,
+    rules: Vec<TargetRule<S>>,
+    /// By the machine's numbers.
+    streams: Vec<Stream>,
+    /// Rules whose gauges are to be brought up to date.
+    changed: BTreeSet<usize>,
     dead_letters: TopicName,
     backend: Arc<B>,
     cluster: Arc<str>,
     kept: Kept,
 }
 
-/// What a spawned piece of work found.
+struct TargetRule<S> {
+    running: RunningRule<S>,
+    metrics: RuleMetrics,
+    /// Its streams, by queue.
+    streams: Vec<StreamId>,
+}
+
+/// One rule's share of one queue.
+struct Stream {
+    rule: usize,
+    queue: QueueId,
+    /// The queue's end as last seen.
+    end: QueueOffset,
+}
+
+/// What a spawned piece of work found. There are at most as many as the machine allows in flight, and one per stream.
 enum Done {
     Fetched(StreamId, Option<Pulled>),
     Attempted(StreamId, QueueOffset, Ended, Duration),
-    DeadLettered(StreamId, QueueOffset, bool),
+    DeadLettered(StreamId, QueueOffset, Letter),
 }
 
-/// Records waiting for their first attempt, bounded in bytes.
-#[derive(Default)]
-struct Kept {
-    records: HashMap<(StreamId, QueueOffset), Bytes>,
-    bytes: usize,
-}
-
-impl Kept {
-    fn keep(&mut self, stream: StreamId, offset: QueueOffset, record: &Bytes) {
-        if self.bytes + record.len() <= KEPT_BYTES_MAX {
-            self.bytes += record.len();
-            self.records.insert((stream, offset), record.clone());
-        }
-    }
-
-    fn take(&mut self, stream: StreamId, offset: QueueOffset) -> Option<Bytes> {
-        let record = self.records.remove(&(stream, offset))?;
-        self.bytes -= record.len();
-        Some(record)
-    }
+/// What became of a dead letter.
+enum Letter {
+    Written,
+    /// There is nothing left to write.
+    Gone,
+    Failed,
 }
 
 impl<B: Backend, S: Sink> TargetTask<B, S> {
     pub(crate) fn new(
         target: &config::Target,
-        streams: Vec<Stream<S>>,
+        rules: Vec<RunningRule<S>>,
         dead_letters: TopicName,
         backend: Arc<B>,
-        metrics: BridgeMetrics,
+        metrics: &BridgeMetrics,
         seed: u64,
     ) -> Self {
         let limits = Limits { inflight_max: target.max_inflight, ..Limits::default() };
-        let metrics = streams.iter().map(|stream| metrics.of(&stream.rule.name, &target.name)).collect();
-        let ends = streams.iter().map(|stream| stream.cursor.next).collect();
+        let rules = rules.into_iter().map(|running| {
+            let metrics = metrics.of(&running.rule.name, &target.name);
+            TargetRule { running, metrics, streams: Vec::new() }
+        });
         let cluster = backend.cluster().into();
         Self {
             name: target.name.as_str().into(),
             machine: Machine::new(limits, seed),
-            streams,
-            metrics,
-            ends,
+            rules: rules.collect(),
+            streams: Vec::new(),
+            changed: BTreeSet::new(),
             dead_letters,
             backend,
             cluster,
@@ -112,17 +108,16 @@ impl<B: Backend, S: Sink> TargetTask<B, S> {
 
     /// Delivers until told to stop.
     pub(crate) async fn run(mut self, clock: Clock, mut stop: watch::Receiver<Stop>) {
-        let (tell, mut done) = mpsc::unbounded_channel();
-        let mut work = JoinSet::new();
-        let mut effects = Vec::new();
-        for index in 0..self.streams.len() {
-            let stream = &mut self.streams[index];
-            let cursor = std::mem::replace(&mut stream.cursor, Cursor::at(0));
-            let input = Input::Open { stream: id_of(index), policy: stream.policy.clone(), cursor };
-            self.machine.step(clock.now(), input, &mut effects);
+        let (mut work, mut effects) = (JoinSet::new(), Vec::new());
+        for rule in 0..self.rules.len() {
+            for cursor in std::mem::take(&mut self.rules[rule].running.cursors) {
+                self.open(clock.now(), rule, cursor, &mut effects);
+            }
         }
+        let mut queues_check = interval(QUEUES_CHECK);
+        queues_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.perform(&mut effects, &clock, &tell, &mut work);
+            self.perform(clock.now(), &mut effects, &mut work);
             self.show();
             let stopping = *stop.borrow();
             if stopping == Stop::Now || stopping == Stop::Drain && self.machine.running() == 0 {
@@ -130,10 +125,25 @@ impl<B: Backend, S: Sink> TargetTask<B, S> {
             }
             let due = self.machine.deadline().map(|due| clock.at(due));
             let input = tokio::select! {
-                Some(done) = done.recv() => self.take(done),
+                Some(done) = work.join_next() => {
+                    let mut next = Some(done);
+                    while let Some(done) = next {
+                        let input = self.take(finished(done));
+                        self.machine.step(clock.now(), input, &mut effects);
+                        next = work.try_join_next();
+                    }
+                    continue;
+                }
                 () = sleep_or_never(due) => Input::Tick,
-                Some(_) = work.join_next() => continue,
-                _ = stop.changed() => Input::Stop,
+                _ = queues_check.tick() => {
+                    self.open_new_queues(clock.now(), &mut effects);
+                    continue;
+                }
+                told = stop.changed() => match told {
+                    Ok(()) => Input::Stop,
+                    // The bridge was dropped.
+                    Err(_) => break,
+                },
             };
             self.machine.step(clock.now(), input, &mut effects);
         }
@@ -147,16 +157,35 @@ impl<B: Backend, S: Sink> TargetTask<B, S> {
         }
     }
 
+    /// Begins the next queue of a rule.
+    fn open(&mut self, now: Millis, rule: usize, cursor: Cursor, effects: &mut Vec<Effect>) {
+        let number = u32::try_from(self.streams.len()).expect("a target has far fewer than 2^32 streams");
+        let stream = StreamId(number);
+        let of = &mut self.rules[rule];
+        let queue = u32::try_from(of.streams.len()).expect("a topic has at most 65,536 queues");
+        of.streams.push(stream);
+        self.streams.push(Stream { rule, queue, end: cursor.next });
+        self.changed.insert(rule);
+        let policy = of.running.policy.clone();
+        self.machine.step(now, Input::Open { stream, policy, cursor }, effects);
+    }
+
+    /// Queues added to a topic while the rule runs are read from their beginning.
+    fn open_new_queues(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        for rule in 0..self.rules.len() {
+            let TargetRule { running, streams, .. } = &self.rules[rule];
+            let queues = self.backend.queues(&running.rule.topic).unwrap_or(0);
+            for queue in streams.len()..queues as usize {
+                let running = &self.rules[rule].running;
+                tracing::info!(rule = %running.rule.name, topic = %running.rule.topic, queue, "a new queue");
+                self.open(now, rule, Cursor::at(0), effects);
+            }
+        }
+    }
+
     /// Carries out what the machine wants.
-    fn perform(
-        &mut self,
-        effects: &mut Vec<Effect>,
-        clock: &Clock,
-        tell: &mpsc::UnboundedSender<Done>,
-        work: &mut JoinSet<()>,
-    ) {
+    fn perform(&mut self, now: Millis, effects: &mut Vec<Effect>, work: &mut JoinSet<Done>) {
         for effect in effects.drain(..) {
-            let tell = tell.clone();
             match effect {
                 Effect::Fetch { stream, from, max } => {
                     let (backend, topic, queue) = self.place(stream);
@@ -166,30 +195,29 @@ impl<B: Backend, S: Sink> TargetTask<B, S> {
                         if let Err(error) = &pulled {
                             tracing::warn!(%topic, queue, %error, "a fetch failed");
                         }
-                        // The task may have stopped meanwhile.
-                        let _ = tell.send(Done::Fetched(stream, pulled.ok()));
+                        Done::Fetched(stream, pulled.ok())
                     });
                 }
                 Effect::Deliver { stream, offset, attempt } => {
                     let record = self.record(stream, offset);
-                    let (sink, cluster) = (self.streams[index_of(stream)].sink.clone(), self.cluster.clone());
+                    let sink = self.rule_of(stream).running.sink.clone();
+                    let cluster = self.cluster.clone();
                     work.spawn(async move {
                         let started = Instant::now();
                         let ended = match record.await {
                             Ok(record) => {
                                 ended(sink.deliver(Attempt { record, cluster, number: attempt }).await)
                             }
-                            Err(ended) => ended,
+                            Err(NoRecord::Gone) => Ended::Gone,
+                            Err(NoRecord::Unreadable(reason)) => Ended::Retry { reason, retry_after: None },
                         };
-                        let _ = tell.send(Done::Attempted(stream, offset, ended, started.elapsed()));
+                        Done::Attempted(stream, offset, ended, started.elapsed())
                     });
                 }
                 Effect::DeadLetter { stream, offset, reason, attempts, first_error, last_error } => {
-                    let letter = Letter { reason, attempts, first_error, last_error };
-                    let writing = self.dead_letter(stream, offset, letter, clock);
-                    work.spawn(async move {
-                        let _ = tell.send(Done::DeadLettered(stream, offset, writing.await));
-                    });
+                    let why = Why { reason, attempts, first_error, last_error, now };
+                    let writing = self.dead_letter(stream, offset, why);
+                    work.spawn(async move { Done::DeadLettered(stream, offset, writing.await) });
                 }
                 Effect::Persist { stream, checkpoint } => self.commit(stream, checkpoint),
             }
@@ -202,19 +230,33 @@ impl<B: Backend, S: Sink> TargetTask<B, S> {
             Done::Fetched(stream, None) => Input::FetchFailed { stream },
             Done::Fetched(stream, Some(pulled)) => self.evaluate(stream, &pulled),
             Done::Attempted(stream, offset, verdict, took) => {
-                let metrics = &self.metrics[index_of(stream)];
-                metrics.latency.observe(took.as_secs_f64());
+                self.changed.insert(self.streams[index_of(stream)].rule);
+                let metrics = &self.rule_of(stream).metrics;
                 match &verdict {
                     Ended::Delivered => _ = metrics.delivered.inc(),
                     Ended::Retry { .. } => _ = metrics.retried.inc(),
-                    Ended::Reject { .. } | Ended::Gone => {}
+                    Ended::Reject { .. } => {}
+                    Ended::Gone => _ = metrics.gone.inc(),
+                }
+                if verdict != Ended::Gone {
+                    metrics.latency.observe(took.as_secs_f64());
                 }
                 Input::Outcome { stream, offset, verdict }
             }
-            Done::DeadLettered(stream, offset, written) => {
-                if written {
-                    self.metrics[index_of(stream)].dead_lettered.inc();
-                }
+            Done::DeadLettered(stream, offset, letter) => {
+                self.changed.insert(self.streams[index_of(stream)].rule);
+                let metrics = &self.rule_of(stream).metrics;
+                let written = match letter {
+                    Letter::Written => {
+                        metrics.dead_lettered.inc();
+                        true
+                    }
+                    Letter::Gone => {
+                        metrics.gone.inc();
+                        true
+                    }
+                    Letter::Failed => false,
+                };
                 Input::DeadLettered { stream, offset, written }
             }
         }
@@ -222,22 +264,35 @@ impl<B: Backend, S: Sink> TargetTask<B, S> {
 
     /// Which of the fetched records are for the target.
     fn evaluate(&mut self, id: StreamId, pulled: &Pulled) -> Input {
-        let (index, mut records, mut next) = (index_of(id), Vec::with_capacity(pulled.records.len()), 0);
-        let rule = self.streams[index].rule.clone();
-        self.ends[index] = self.ends[index].max(pulled.max);
+        let stream = &mut self.streams[index_of(id)];
+        stream.end = stream.end.max(pulled.max);
+        self.changed.insert(stream.rule);
+        let TargetRule { running, metrics, .. } = &self.rules[stream.rule];
+        let mut records = Vec::with_capacity(pulled.records.len());
+        // Where the log's beginning has moved past the asked offset, the stream follows.
+        let mut next = pulled.min;
         for bytes in &pulled.records {
-            // The store checked the record; one that cannot be read has no place in a queue.
-            let Ok(record) = RecordView::parse(bytes) else { continue };
+            let record = match RecordView::parse(bytes) {
+                Ok(record) => record,
+                Err(error) => {
+                    // Without its offset it cannot even be passed over: it is read again, later.
+                    tracing::error!(topic = %running.rule.topic, queue = stream.queue, %error, "a stored record");
+                    break;
+                }
+            };
             let (event, offset) = (EventView::new(record, &self.cluster), record.queue_offset());
             next = offset + 1;
-            if !rule.matches(&event) {
+            if !running.rule.matches(&event) {
                 records.push((offset, Fetched::Skipped));
                 continue;
             }
-            self.metrics[index].matched.inc();
+            metrics.matched.inc();
             self.kept.keep(id, offset, bytes);
-            let key = rule.order_key.as_ref().and_then(|name| event.attribute(name));
+            let key = running.rule.order_key.as_ref().and_then(|name| event.attribute(name));
             records.push((offset, Fetched::Matched { key: key.map(|key| hash(key.as_bytes())) }));
+        }
+        if records.is_empty() && !pulled.records.is_empty() {
+            return Input::FetchFailed { stream: id };
         }
         Input::Fetched { stream: id, records, next }
     }
@@ -247,52 +302,47 @@ impl<B: Backend, S: Sink> TargetTask<B, S> {
         &mut self,
         stream: StreamId,
         offset: QueueOffset,
-    ) -> impl Future<Output = Result<Bytes, Ended>> + Send + use<B, S> {
+    ) -> impl Future<Output = Result<Bytes, NoRecord>> + Send + use<B, S> {
         let kept = self.kept.take(stream, offset);
         let (backend, topic, queue) = self.place(stream);
         async move {
-            if let Some(record) = kept {
-                return Ok(record);
-            }
-            match backend.pull(&topic, queue, offset, 1, 1, Duration::ZERO).await {
-                Ok(pulled) => {
-                    let found = pulled.records.into_iter().next();
-                    let is_it =
-                        |record: &Bytes| RecordView::parse(record).is_ok_and(|r| r.queue_offset() == offset);
-                    found.filter(is_it).ok_or(Ended::Gone)
-                }
-                Err(error) => Err(Ended::Retry { reason: error.to_string(), retry_after: None }),
+            match kept {
+                Some(record) => Ok(record),
+                None => records::read(&*backend, &topic, queue, offset).await,
             }
         }
     }
 
-    /// Writes a dead letter; whether it is stored. A record that is gone has nothing left to write.
+    /// Writes a dead letter.
     fn dead_letter(
         &mut self,
         stream: StreamId,
         offset: QueueOffset,
-        letter: Letter,
-        clock: &Clock,
-    ) -> impl Future<Output = bool> + Send + use<B, S> {
+        why: Why,
+    ) -> impl Future<Output = Letter> + Send + use<B, S> {
         let record = self.record(stream, offset);
-        let rule = self.streams[index_of(stream)].rule.clone();
-        let topic = rule.dead_letter.clone().unwrap_or_else(|| self.dead_letters.clone());
-        let (backend, target, now) = (self.backend.clone(), self.name.clone(), clock.now());
+        let rule = &self.rule_of(stream).running.rule;
+        let (rule_name, topic) = (rule.name.clone(), rule.dead_letter.as_ref());
+        let topic = topic.unwrap_or(&self.dead_letters).clone();
+        let (backend, target) = (self.backend.clone(), self.name.clone());
         async move {
             let record = match record.await {
                 Ok(record) => record,
-                Err(Ended::Gone) => return true,
-                Err(_) => return false,
+                Err(NoRecord::Gone) => return Letter::Gone,
+                Err(NoRecord::Unreadable(error)) => {
+                    tracing::warn!(%topic, error, "a dead letter was not stored, it is tried again");
+                    return Letter::Failed;
+                }
             };
-            let Ok(view) = RecordView::parse(&record) else { return true };
+            let view = RecordView::parse(&record).expect("a kept or read record was parsed before");
             let obituary = Obituary {
-                reason: letter.reason.as_str(),
-                attempts: letter.attempts,
-                first_error: letter.first_error.as_deref(),
-                last_error: letter.last_error.as_deref(),
-                rule: &rule.name,
+                reason: why.reason.as_str(),
+                attempts: why.attempts,
+                first_error: why.first_error.as_deref(),
+                last_error: why.last_error.as_deref(),
+                rule: &rule_name,
                 target: &target,
-                now,
+                now: why.now,
             };
             let message = Outgoing {
                 topic: topic.clone(),
@@ -302,56 +352,73 @@ impl<B: Backend, S: Sink> TargetTask<B, S> {
                 born: view.born(),
             };
             let stored = async {
-                backend.ensure_topic(&topic, 1).await?;
+                if backend.queues(&topic).is_none() {
+                    backend.ensure_topic(&topic, 1).await?;
+                }
                 backend.send(vec![message]).await
             };
             match stored.await {
-                Ok(_) => true,
+                Ok(_) => Letter::Written,
                 Err(error) => {
                     tracing::warn!(%topic, %error, "a dead letter was not stored, it is tried again");
-                    false
+                    Letter::Failed
                 }
             }
         }
     }
 
     fn commit(&self, stream: StreamId, checkpoint: Checkpoint) {
-        let Stream { rule, group, queue, .. } = &self.streams[index_of(stream)];
+        let RunningRule { rule, group, .. } = &self.rule_of(stream).running;
         let Checkpoint { offset, metadata } = checkpoint;
-        self.backend.commit(group, &rule.topic, *queue, Commit { offset, metadata });
+        let queue = self.streams[index_of(stream)].queue;
+        self.backend.commit(group, &rule.topic, queue, Commit { offset, metadata });
     }
 
     fn place(&self, stream: StreamId) -> (Arc<B>, TopicName, QueueId) {
-        let Stream { rule, queue, .. } = &self.streams[index_of(stream)];
-        (self.backend.clone(), rule.topic.clone(), *queue)
+        let topic = self.rule_of(stream).running.rule.topic.clone();
+        (self.backend.clone(), topic, self.streams[index_of(stream)].queue)
     }
 
-    /// Brings the gauges up to date: streams of one rule share them.
-    fn show(&self) {
-        let mut index = 0;
-        while index < self.streams.len() {
-            let rule = &self.streams[index].rule;
-            let (mut lag, mut open) = (0, 0);
-            let first = index;
-            while index < self.streams.len() && Arc::ptr_eq(rule, &self.streams[index].rule) {
-                if let Some(backlog) = self.machine.backlog(id_of(index)) {
-                    lag += self.ends[index].saturating_sub(backlog.low);
-                    open += backlog.open;
-                }
-                index += 1;
+    fn rule_of(&self, stream: StreamId) -> &TargetRule<S> {
+        &self.rules[self.streams[index_of(stream)].rule]
+    }
+
+    /// Brings the gauges of rules that changed up to date.
+    fn show(&mut self) {
+        while let Some(rule) = self.changed.pop_first() {
+            let TargetRule { metrics, streams, .. } = &self.rules[rule];
+            let (mut lag, mut open, mut full) = (0, 0, 0);
+            for stream in streams {
+                let Some(backlog) = self.machine.backlog(*stream) else { continue };
+                lag += self.streams[index_of(*stream)].end.saturating_sub(backlog.low);
+                open += backlog.open;
+                full += i64::from(backlog.full);
             }
-            self.metrics[first].lag.set(lag as i64);
-            self.metrics[first].open.set(open as i64);
+            metrics.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+            metrics.open.set(i64::try_from(open).unwrap_or(i64::MAX));
+            metrics.full.set(full);
         }
     }
 }
 
 /// Why an event is given up, as the machine says it.
-struct Letter {
+struct Why {
     reason: GiveUp,
     attempts: u32,
     first_error: Option<Arc<str>>,
     last_error: Option<Arc<str>>,
+    now: Millis,
+}
+
+/// What work found. A panic in it is passed on: an event whose end is unknown would hold its place for ever.
+fn finished(done: Result<Done, JoinError>) -> Done {
+    match done {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => panic!("work is aborted only after the last look at it: {error}"),
+        },
+    }
 }
 
 fn ended(verdict: Verdict) -> Ended {
@@ -367,10 +434,6 @@ async fn sleep_or_never(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-fn id_of(index: usize) -> StreamId {
-    StreamId(u32::try_from(index).expect("a target has far fewer than 2^32 streams"))
 }
 
 fn index_of(stream: StreamId) -> usize {
