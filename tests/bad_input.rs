@@ -135,7 +135,7 @@ fn configurations_are_refused_with_places() {
         assert_eq!(code, Some(78), "{text}");
         assert!(text.contains("bad.yaml:2:7: error: unknown key `tpoic`"), "{text}");
         assert!(text.contains("did you mean `topic`?"), "{text}");
-        assert!(text.contains("bad.yaml:4:28: error: there is no bus named `b`"), "{text}");
+        assert!(text.contains("bad.yaml:4:27: error: there is no bus named `b`"), "{text}");
         assert!(text.contains("there is no target named `t`"), "{text}");
     }
     let (code, text) = halley(&["validate", "--json", path]);
