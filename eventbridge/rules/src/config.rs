@@ -19,6 +19,7 @@ use crate::{
     yaml::{Key, Node},
 };
 use halley_model::TopicName;
+use std::collections::BTreeMap;
 
 /// The value of `apiVersion`.
 pub const API_VERSION: &str = "halley/v1";
@@ -67,7 +68,8 @@ pub(crate) fn read(root: &Node, source: &str, problems: &mut Problems) -> Config
         problems.push(Diagnostic::new(node.at, format!("expected `{API_VERSION}`, found `{version}`")));
     }
     let server = server::read(table.get("server"), problems);
-    let mut buses = named(table.get("buses"), problems, bus::read);
+    let buses_node = table.get("buses");
+    let mut buses = named(buses_node, problems, bus::read);
     if !buses.iter().any(|bus| bus.name == DEFAULT_BUS) {
         buses.push(Bus::default_bus());
     }
@@ -83,12 +85,14 @@ pub(crate) fn read(root: &Node, source: &str, problems: &mut Problems) -> Config
 
     check_distinct("route", routes.iter().map(|route| (route.value.name.as_str(), route.at)), problems);
     check_distinct("rule", rules.iter().map(|rule| (rule.value.name.as_str(), rule.at)), problems);
+    bus::check_topics(&buses, buses_node, problems);
     bus::join_routes(routes, &mut buses, problems);
     rule::check_references(&rules, &buses, &targets, problems);
+    rule::check_dead_letters(&rules, &buses, problems);
     rule::order_buses(&rules, &mut buses, problems);
     let rules: Vec<_> = rules.into_iter().map(|rule| rule::resolve(rule.value, &buses)).collect();
-    tests_section::check_references(&tests, &rules, &buses, problems);
-    Config { server, buses, targets, rules, tests: tests.into_iter().map(|test| test.value).collect() }
+    let tests = tests_section::resolve(tests, &rules, &buses, problems);
+    Config { server, buses, targets, rules, tests }
 }
 
 /// A section's value and the places that later checks report at.
@@ -109,14 +113,16 @@ fn named<T>(
 }
 
 fn check_distinct<'a>(what: &str, names: impl Iterator<Item = (&'a str, Position)>, problems: &mut Problems) {
-    let mut seen: Vec<(&str, Position)> = Vec::new();
+    let mut seen: BTreeMap<&str, Position> = BTreeMap::new();
     for (name, at) in names {
-        match seen.iter().find(|(known, _)| *known == name) {
-            Some((_, first)) => problems.push(Diagnostic::new(
+        match seen.get(name) {
+            Some(first) => problems.push(Diagnostic::new(
                 at,
                 format!("there is already a {what} named `{name}`, in line {}", first.line),
             )),
-            None => seen.push((name, at)),
+            None => {
+                seen.insert(name, at);
+            }
         }
     }
 }

@@ -12,6 +12,11 @@ pub struct Position {
     pub column: usize,
 }
 
+impl Position {
+    /// The first character.
+    pub const START: Self = Self { line: 1, column: 1 };
+}
+
 /// One error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
@@ -56,7 +61,9 @@ impl Diagnostic {
 /// The candidate most like `word`, if one is like it.
 pub(crate) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).clamp(1, 3);
-    let ranked = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
+    // A distance is at least the difference in length, and long gibberish is not worth a table.
+    let near = candidates.into_iter().filter(|candidate| candidate.len().abs_diff(word.len()) <= 4 * limit);
+    let ranked = near.map(|candidate| (distance(word, candidate), candidate));
     ranked
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)

@@ -22,10 +22,13 @@ pub use config::Config;
 pub use diagnostic::{Diagnostic, Position};
 pub use facts::Facts;
 
-/// Reads a configuration; `Err` holds every error found, in the order of the text.
+/// Most errors that are reported, so that a file of something else does not flood the screen.
+pub const ERRORS_MAX: usize = 1000;
+
+/// Reads a configuration; `Err` holds every error found up to [`ERRORS_MAX`], in the order of the text.
 pub fn load(text: &str) -> Result<Config, Vec<Diagnostic>> {
     let mut problems = Vec::new();
-    let config = match yaml::parse(text) {
+    let config = match yaml::parse(text, &mut problems) {
         Ok(root) => Some(config::read(&root, text, &mut problems)),
         Err(problem) => {
             problems.push(problem);
@@ -33,6 +36,7 @@ pub fn load(text: &str) -> Result<Config, Vec<Diagnostic>> {
         }
     };
     problems.sort_by_key(|problem| (problem.at.line, problem.at.column));
+    problems.truncate(ERRORS_MAX);
     match config {
         Some(config) if problems.is_empty() => Ok(config),
         _ => Err(problems),

@@ -1,6 +1,7 @@
 //! From a tree of values to typed ones, collecting every error on the way.
 
 use crate::{
+    ERRORS_MAX,
     diagnostic::{Diagnostic, Position, closest},
     duration,
     yaml::{Key, Node, Value},
@@ -125,6 +126,9 @@ impl<'a> Table<'a> {
     /// Reports keys that nobody asked for.
     pub(crate) fn finish(self, problems: &mut Problems) {
         for (key, _) in self.entries {
+            if problems.len() > ERRORS_MAX {
+                return;
+            }
             if self.asked.contains(&key.name.as_str()) {
                 continue;
             }

@@ -129,6 +129,121 @@ fn what_is_not_plain_yaml_is_refused() {
 }
 
 #[test]
+fn keys_that_come_twice_hide_no_other_error() {
+    assert_eq!(
+        errors("buses: {a: {queues: 0, queues: 1}, a: {}}\ntargtes: {}\n"),
+        [
+            "1:21 expected a whole number from 1 to 65536",
+            "1:24 the key `queues` comes twice, first in line 1",
+            "1:36 the key `a` comes twice, first in line 1",
+            "2:1 unknown key `targtes`",
+        ]
+    );
+}
+
+#[test]
+fn topics_are_not_mixed_up() {
+    assert_eq!(
+        errors("buses:\n  a: {topic: T}\n  b: {topic: T}\n  c: {topic: BUS_default}\n"),
+        [
+            "3:3 the buses `a` and `b` have the same topic T",
+            "4:3 the buses `default` and `c` have the same topic BUS_default"
+        ]
+    );
+    let own = "routes: [{name: r, bus: default, publish: {topic: BUS_default}}]\n";
+    assert_eq!(errors(own), ["1:10 the topic BUS_default is the bus's own, which has every event already"]);
+    let target = "targets: {t: {http: {url: \"http://h/\"}}}\n";
+    let round = format!("{target}rules: [{{name: r, from: {{topic: \"%DLQ%t\"}}, to: t}}]\n");
+    assert_eq!(errors(&round), ["2:9 the rule `r` reads %DLQ%t, where its own dead letters go"]);
+    let round = format!(
+        "{target}rules: [{{name: r, from: {{topic: T}}, to: t, delivery: {{deadLetter: {{topic: T}}}}}}]\n"
+    );
+    assert_eq!(errors(&round), ["2:9 the rule `r` reads T, where its own dead letters go"]);
+}
+
+#[test]
+fn order_reaches_the_bus_through_topics_and_routes() {
+    let text = |other: &str| {
+        format!(
+            "targets: {{t: {{http: {{url: \"http://h/\"}}}}}}
+routes: [{{name: r, bus: default, publish: {{topic: PAID}}}}]
+rules:
+  - {{name: a, from: {{topic: PAID}}, to: t, delivery: {{order: key:subject}}}}
+  - {{name: b, from: {{topic: BUS_default}}, to: t, delivery: {{order: {other}}}}}
+  - {{name: c, from: {{topic: CLIENTS}}, to: t, delivery: {{order: key:source}}}}
+"
+        )
+    };
+    let config = load(&text("key:subject")).unwrap();
+    assert_eq!(config.bus("default").unwrap().order_key.as_deref(), Some("subject"));
+    assert_eq!(
+        errors(&text("key:id")),
+        ["5:68 the bus `default` is already ordered by `subject`, it cannot be ordered by `id` too"]
+    );
+}
+
+#[test]
+fn a_test_finds_its_bus() {
+    let text =
+        GOOD.replace("paid goes, bus: orders", "paid goes").replace("us stays, bus: orders", "us stays");
+    let config = load(&text).unwrap();
+    assert!(config.tests.iter().all(|case| case.bus == "orders"));
+    assert!(testing::run(&config).iter().all(|outcome| outcome.failures.is_empty()));
+}
+
+#[test]
+fn large_files_are_read_and_their_errors_bounded() {
+    let buses: String = (0..20_000).map(|i| format!("  b{i}: {{queues: 1}}\n")).collect();
+    assert_eq!(load(&format!("buses:\n{buses}")).unwrap().buses.len(), 20_001);
+    let keys: String = (0..20_000).map(|i| format!("k{i}: 1\n")).collect();
+    assert_eq!(errors(&keys).len(), ERRORS_MAX);
+    let deep = errors(&format!("buses: {}", "[".repeat(200_000)));
+    assert!(deep[0].contains("recursion limit") || deep[0].contains("nested deeper"), "{deep:?}");
+    assert!(errors(&format!("x: {}", "- ".repeat(100_000))).len() <= ERRORS_MAX);
+}
+
+/// Rows of Knative's filter dialect tables, `pkg/eventfilter/subscriptionsapi`, in words of our own.
+#[test]
+fn dialects_mean_what_knative_means() {
+    let text = |when: &str| {
+        format!(
+            "targets: {{t: {{http: {{url: \"http://h/\"}}}}}}
+rules: [{{name: r, from: {{bus: default}}, to: t, when: [{when}]}}]
+tests: [{{name: x, event: {{type: shop.paid, source: /shop/1, count: 5}}, expect: {{match: r}}}}]
+"
+        )
+    };
+    for (when, expected) in [
+        ("{exact: {type: shop.paid}}", true),
+        ("{exact: {type: shop.paid, source: /shop/1}}", true),
+        ("{exact: {type: shop.paid, source: /shop/2}}", false),
+        ("{exact: {absent: x}}", false),
+        ("{not: {exact: {absent: x}}}", true),
+        ("{prefix: {type: shop.paid}}", true),
+        ("{prefix: {type: hop}}", false),
+        ("{suffix: {type: .paid, source: \"1\"}}", true),
+        ("{suffix: {absent: x}}", false),
+        ("{all: [{prefix: {type: shop}}, {suffix: {type: lost}}]}", false),
+        ("{any: [{prefix: {type: x}}, {suffix: {type: paid}}]}", true),
+        ("{not: {any: [{exact: {type: a}}, {exact: {type: b}}]}}", true),
+        ("{sql92: \"type = 'shop.paid' AND count > 4\"}", true),
+        ("{sql92: \"ce_type = 'shop.paid'\"}", true),
+        ("{sql92: \"count > 5\"}", false),
+        ("{tag: a}", false),
+        ("{tag: \"*\"}", true),
+        ("{prefix: {type: shop}}, {prefix: {type: x}}", false),
+    ] {
+        let config = load(&text(when)).unwrap();
+        assert_eq!(testing::run(&config)[0].failures.is_empty(), expected, "{when}");
+    }
+    for when in
+        ["{exact: {}}", "{any: []}", "{exact: {Type: x}}", "{exact: {type: x}, prefix: {type: x}}", "{}", "x"]
+    {
+        assert!(!errors(&text(when)).is_empty(), "{when}");
+    }
+}
+
+#[test]
 fn an_open_broker_needs_an_address_to_tell() {
     let problems = errors("server: {broker: {listen: \"0.0.0.0:10911\"}}\n");
     assert!(problems[0].contains("must be told which one"), "{problems:?}");

@@ -5,6 +5,7 @@
 
 use crate::diagnostic::{Diagnostic, Position};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
+use std::collections::BTreeMap;
 
 /// Longest text, in bytes.
 pub const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -90,14 +91,15 @@ fn looks_like_number(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
 }
 
-/// Reads a text with one document; an empty one is an empty map.
-pub fn parse(text: &str) -> Result<Node, Diagnostic> {
-    let start = Position { line: 1, column: 1 };
+/// Reads a text with one document; an empty one is an empty map. What cannot be read at all is the error. Keys that come
+/// twice go to `problems`, and the first one counts.
+pub fn parse(text: &str, problems: &mut Vec<Diagnostic>) -> Result<Node, Diagnostic> {
+    let start = Position::START;
     if text.len() > TEXT_BYTES_MAX {
         let message = format!("the file has {} bytes, at most {TEXT_BYTES_MAX} are allowed", text.len());
         return Err(Diagnostic::new(start, message));
     }
-    let mut builder = Builder { stack: Vec::new(), root: None, nodes: 0 };
+    let mut builder = Builder { stack: Vec::new(), root: None, nodes: 0, problems };
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => builder.take(event, span)?,
@@ -110,19 +112,29 @@ pub fn parse(text: &str) -> Result<Node, Diagnostic> {
     Ok(builder.root.unwrap_or(Node { at: start, value: Value::Map(Vec::new()) }))
 }
 
-struct Builder {
+struct Builder<'p> {
     stack: Vec<Open>,
     root: Option<Node>,
     nodes: usize,
+    problems: &'p mut Vec<Diagnostic>,
 }
 
 /// A list or map whose end has not come.
 enum Open {
     List(Position, Vec<Node>),
-    Map(Position, Vec<(Key, Node)>, Option<Key>),
+    Map(Position, OpenMap),
 }
 
-impl Builder {
+#[derive(Default)]
+struct OpenMap {
+    entries: Vec<(Key, Node)>,
+    /// The key whose value has not come.
+    pending: Option<Key>,
+    /// Where each key came first.
+    first: BTreeMap<String, Position>,
+}
+
+impl Builder<'_> {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
         let at = position(&span.start);
         match event {
@@ -143,7 +155,7 @@ impl Builder {
             }
             Event::MappingStart(anchor, tag) => {
                 self.check(at, anchor, tag.is_some())?;
-                self.open(Open::Map(at, Vec::new(), None), at)
+                self.open(Open::Map(at, OpenMap::default()), at)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
         }
@@ -174,7 +186,7 @@ impl Builder {
     fn close(&mut self) -> Result<(), Diagnostic> {
         match self.stack.pop() {
             Some(Open::List(at, items)) => self.put(Node { at, value: Value::List(items) }),
-            Some(Open::Map(at, entries, _)) => self.put(Node { at, value: Value::Map(entries) }),
+            Some(Open::Map(at, map)) => self.put(Node { at, value: Value::Map(map.entries) }),
             None => Ok(()),
         }
     }
@@ -183,26 +195,30 @@ impl Builder {
         match self.stack.last_mut() {
             None => self.root = Some(node),
             Some(Open::List(_, items)) => items.push(node),
-            Some(Open::Map(_, entries, pending)) => match pending.take() {
-                Some(key) => entries.push((key, node)),
-                None => *pending = Some(key_of(node, entries)?),
+            Some(Open::Map(_, map)) => match map.pending.take() {
+                // The second value of a key was reported with its key.
+                Some(key) if map.first.get(&key.name) != Some(&key.at) => {}
+                Some(key) => map.entries.push((key, node)),
+                None => map.pending = Some(key_of(node, map, self.problems)?),
             },
         }
         Ok(())
     }
 }
-
-fn key_of(node: Node, entries: &[(Key, Node)]) -> Result<Key, Diagnostic> {
+fn key_of(node: Node, map: &mut OpenMap, problems: &mut Vec<Diagnostic>) -> Result<Key, Diagnostic> {
     let Value::Text { text: name, .. } = node.value else {
         return Err(Diagnostic::new(node.at, format!("a key must be a name, but this is {}", node.kind())));
     };
-    match entries.iter().find(|(key, _)| key.name == name) {
-        Some((first, _)) => {
-            let line = first.at.line;
-            Err(Diagnostic::new(node.at, format!("the key `{name}` comes twice, first in line {line}")))
+    match map.first.get(&name) {
+        Some(first) => {
+            let message = format!("the key `{name}` comes twice, first in line {}", first.line);
+            problems.push(Diagnostic::new(node.at, message));
         }
-        None => Ok(Key { at: node.at, name }),
+        None => {
+            map.first.insert(name.clone(), node.at);
+        }
     }
+    Ok(Key { at: node.at, name })
 }
 
 fn no_anchors(at: Position) -> Diagnostic {

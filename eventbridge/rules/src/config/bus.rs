@@ -10,6 +10,7 @@ use crate::{
     yaml::{Key, Node, Value},
 };
 use halley_model::{QUEUES_MAX, TopicName};
+use std::collections::BTreeMap;
 
 /// The bus that `POST /` goes to, and that always exists.
 pub const DEFAULT_BUS: &str = "default";
@@ -134,10 +135,31 @@ fn read_template(node: &Node, problems: &mut Problems) -> Option<Template> {
     Template::parse(&written).map_err(|error| problems.push(Diagnostic::new(node.at, error))).ok()
 }
 
+/// Each bus has a topic of its own, or rules of one bus would see the events of the other.
+pub(super) fn check_topics(buses: &[Bus], node: Option<&Node>, problems: &mut Problems) {
+    let Some(Node { value: Value::Map(written), .. }) = node else { return };
+    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+    for bus in buses.iter().filter(|bus| bus.name == DEFAULT_BUS).chain(buses) {
+        let owner = owners.entry(bus.topic.as_str()).or_insert(bus.name.as_str());
+        if *owner == bus.name {
+            continue;
+        }
+        let at =
+            written.iter().find(|(key, _)| key.name == bus.name).map_or(Position::START, |(key, _)| key.at);
+        let message = format!("the buses `{owner}` and `{}` have the same topic {}", bus.name, bus.topic);
+        problems.push(Diagnostic::new(at, message));
+    }
+}
+
 /// Hands each route to its bus.
 pub(super) fn join_routes(routes: Vec<Placed<RouteOf>>, buses: &mut [Bus], problems: &mut Problems) {
-    for Placed { value: RouteOf { bus: (name, at), route, .. }, .. } in routes {
+    for Placed { value: RouteOf { bus: (name, at), route, .. }, at: route_at } in routes {
         match buses.iter_mut().find(|bus| bus.name == name) {
+            Some(bus) if bus.topic == route.topic => {
+                let message =
+                    format!("the topic {} is the bus's own, which has every event already", bus.topic);
+                problems.push(Diagnostic::new(route_at, message));
+            }
             Some(bus) => bus.routes.push(route),
             None => problems.push(unknown("bus", &name, at, buses.iter().map(|bus| bus.name.as_str()))),
         }

@@ -9,7 +9,7 @@ use crate::{
     template::is_attribute,
     yaml::Node,
 };
-use halley_model::TopicName;
+use halley_model::{TopicName, name};
 use std::time::Duration;
 
 /// A rule.
@@ -98,6 +98,16 @@ pub(super) struct RuleOf {
 enum From {
     Bus(String, Position),
     Topic(TopicName),
+}
+
+impl From {
+    /// The topic to read, `None` where the bus is unknown.
+    fn topic<'a>(&'a self, buses: &'a [Bus]) -> Option<&'a TopicName> {
+        match self {
+            Self::Topic(topic) => Some(topic),
+            Self::Bus(name, _) => buses.iter().find(|bus| bus.name == *name).map(|bus| &bus.topic),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -265,36 +275,49 @@ pub(super) fn check_references(
     }
 }
 
-/// A rule that orders by a key needs events of one key in one queue: its bus must place them so, which it can do by one
-/// attribute only.
+/// Dead letters in the topic that the rule itself reads would go round for ever.
+pub(super) fn check_dead_letters(rules: &[Placed<RuleOf>], buses: &[Bus], problems: &mut Problems) {
+    for Placed { at, value: rule } in rules {
+        let own = format!("{}{}", name::DEAD_LETTER_PREFIX, rule.target.0);
+        let letters = rule.delivery.dead_letter.as_deref().unwrap_or(&own);
+        if rule.from.topic(buses).is_some_and(|topic| topic.as_str() == letters) {
+            let message = format!("the rule `{}` reads {letters}, where its own dead letters go", rule.name);
+            let help = "give it a `deadLetter` topic of its own";
+            problems.push(Diagnostic::new(*at, message).help(help));
+        }
+    }
+}
+
+/// A rule that orders by a key needs events of one key in one queue: the bus that they come from must place them and
+/// their copies so, which it can do by one attribute only. In a topic that only clients send to, that is their choice.
 pub(super) fn order_buses(rules: &[Placed<RuleOf>], buses: &mut [Bus], problems: &mut Problems) {
-    for rule in rules {
-        let (From::Bus(name, _), Some((key, at))) = (&rule.value.from, &rule.value.delivery.order) else {
-            continue;
-        };
-        let Some(bus) = buses.iter_mut().find(|bus| bus.name == *name) else { continue };
-        match &bus.order_key {
-            Some(other) if other != key => problems.push(Diagnostic::new(
-                *at,
-                format!(
-                    "the bus `{name}` is already ordered by `{other}`, it cannot be ordered by `{key}` too"
-                ),
-            )),
-            _ => bus.order_key = Some(key.clone()),
+    for Placed { value: rule, .. } in rules {
+        let Some((key, at)) = &rule.delivery.order else { continue };
+        let Some(topic) = rule.from.topic(buses).cloned() else { continue };
+        let feeds =
+            |bus: &&mut Bus| bus.topic == topic || bus.routes.iter().any(|route| route.topic == topic);
+        for bus in buses.iter_mut().filter(feeds) {
+            match &bus.order_key {
+                Some(other) if other != key => {
+                    let name = &bus.name;
+                    let message = format!(
+                        "the bus `{name}` is already ordered by `{other}`, it cannot be ordered by `{key}` too"
+                    );
+                    problems.push(Diagnostic::new(*at, message));
+                }
+                _ => bus.order_key = Some(key.clone()),
+            }
         }
     }
 }
 
 pub(super) fn resolve(rule: RuleOf, buses: &[Bus]) -> Rule {
     let RuleOf { name, from, when, target, delivery } = rule;
-    let (topic, bus) = match from {
-        From::Topic(topic) => (topic, None),
-        From::Bus(name, _) => {
-            let known = buses.iter().find(|bus| bus.name == name);
-            // An unknown bus was reported, and nobody sees this configuration.
-            let topic = known.map_or_else(|| Bus::default_bus().topic, |bus| bus.topic.clone());
-            (topic, Some(name))
-        }
+    // An unknown bus was reported, and nobody sees this configuration.
+    let topic = from.topic(buses).cloned().unwrap_or_else(|| Bus::default_bus().topic);
+    let bus = match from {
+        From::Topic(_) => None,
+        From::Bus(name, _) => Some(name),
     };
     Rule {
         name,

@@ -27,13 +27,19 @@ pub struct TestCase {
     pub routes: Option<Vec<String>>,
 }
 
-/// A test with the places of its references.
-pub(super) type Placing = Placed<TestCase>;
+/// A test before its bus is known; until then that is the default bus.
+pub(super) struct TestOf {
+    bus: Option<String>,
+    case: TestCase,
+}
+
+/// A test with its place.
+pub(super) type Placing = Placed<TestOf>;
 
 pub(super) fn read(node: &Node, problems: &mut Problems) -> Option<Placing> {
     let mut table = Table::of(node, problems);
     let name = table.need("name", problems).and_then(|node| text(node, problems));
-    let bus = table.get("bus").map_or(Some(DEFAULT_BUS.to_owned()), |node| text(node, problems));
+    let bus = table.get("bus").map(|node| text(node, problems));
     let event = table.need("event", problems).and_then(|node| read_event(node, problems));
     let expect = table.need("expect", problems).map(|node| {
         let mut table = Table::of(node, problems);
@@ -50,8 +56,13 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Option<Placing> {
     table.finish(problems);
     let (attributes, data) = event?;
     let (matches, no_match, routes) = expect?;
-    let case = TestCase { name: name?, bus: bus?, attributes, data, matches, no_match, routes };
-    Some(Placed { at: node.at, value: case })
+    let bus = match bus {
+        Some(bus) => Some(bus?),
+        None => None,
+    };
+    let case =
+        TestCase { name: name?, bus: DEFAULT_BUS.to_owned(), attributes, data, matches, no_match, routes };
+    Some(Placed { at: node.at, value: TestOf { bus, case } })
 }
 
 type Event = (Vec<(String, String)>, Option<serde_json::Value>);
@@ -94,39 +105,58 @@ fn names(node: &Node, problems: &mut Problems) -> Vec<String> {
     }
 }
 
-/// Buses, rules and routes that tests name must be there, and each rule must read the test's bus or a topic that the
-/// bus's routes publish to.
-pub(super) fn check_references(tests: &[Placing], rules: &[Rule], buses: &[Bus], problems: &mut Problems) {
-    for test in tests {
-        let Placed { at, value: case } = test;
-        let Some(bus) = buses.iter().find(|bus| bus.name == case.bus) else {
-            problems.push(unknown("bus", &case.bus, *at, buses.iter().map(|bus| bus.name.as_str())));
-            continue;
-        };
-        for name in case.matches.iter().chain(&case.no_match) {
-            match rules.iter().find(|rule| rule.name == *name) {
-                None => {
-                    problems.push(unknown("rule", name, *at, rules.iter().map(|rule| rule.name.as_str())))
-                }
-                Some(rule) => check_reads(rule, bus, *at, problems),
-            }
+/// Gives each test its bus. Buses, rules and routes that tests name must be there, and each rule must read the test's bus
+/// or a topic that the bus's routes publish to.
+pub(super) fn resolve(
+    tests: Vec<Placing>,
+    rules: &[Rule],
+    buses: &[Bus],
+    problems: &mut Problems,
+) -> Vec<TestCase> {
+    let mut cases = Vec::with_capacity(tests.len());
+    for Placed { at, value: TestOf { bus, mut case } } in tests {
+        case.bus = bus.unwrap_or_else(|| bus_of(&case, rules, buses));
+        check_references(&case, at, rules, buses, problems);
+        cases.push(case);
+    }
+    cases
+}
+
+/// The bus of a test that names none: one that every rule and route of its expectations is about, the default bus first.
+fn bus_of(case: &TestCase, rules: &[Rule], buses: &[Bus]) -> String {
+    let fits = |bus: &&Bus| {
+        let mut named = case.matches.iter().chain(&case.no_match);
+        let read = named.all(|name| rules.iter().any(|rule| rule.name == *name && reads(rule, bus)));
+        read && case.routes.iter().flatten().all(|name| bus.routes.iter().any(|route| route.name == *name))
+    };
+    let default = buses.iter().filter(|bus| bus.name == DEFAULT_BUS);
+    default.chain(buses).find(fits).map_or_else(|| DEFAULT_BUS.to_owned(), |bus| bus.name.clone())
+}
+
+fn reads(rule: &Rule, bus: &Bus) -> bool {
+    rule.topic == bus.topic || bus.routes.iter().any(|route| route.topic == rule.topic)
+}
+
+fn check_references(case: &TestCase, at: Position, rules: &[Rule], buses: &[Bus], problems: &mut Problems) {
+    let Some(bus) = buses.iter().find(|bus| bus.name == case.bus) else {
+        problems.push(unknown("bus", &case.bus, at, buses.iter().map(|bus| bus.name.as_str())));
+        return;
+    };
+    for name in case.matches.iter().chain(&case.no_match) {
+        match rules.iter().find(|rule| rule.name == *name) {
+            None => problems.push(unknown("rule", name, at, rules.iter().map(|rule| rule.name.as_str()))),
+            Some(rule) => check_reads(rule, bus, at, problems),
         }
-        for name in case.routes.iter().flatten() {
-            if !bus.routes.iter().any(|route| route.name == *name) {
-                problems.push(unknown(
-                    "route",
-                    name,
-                    *at,
-                    bus.routes.iter().map(|route| route.name.as_str()),
-                ));
-            }
+    }
+    for name in case.routes.iter().flatten() {
+        if !bus.routes.iter().any(|route| route.name == *name) {
+            problems.push(unknown("route", name, at, bus.routes.iter().map(|route| route.name.as_str())));
         }
     }
 }
 
 fn check_reads(rule: &Rule, bus: &Bus, at: Position, problems: &mut Problems) {
-    let reads = rule.topic == bus.topic || bus.routes.iter().any(|route| route.topic == rule.topic);
-    if !reads {
+    if !reads(rule, bus) {
         let message = format!(
             "the rule `{}` reads the topic {}, where events of the bus `{}` never come",
             rule.name, rule.topic, bus.name
