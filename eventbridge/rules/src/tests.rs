@@ -263,3 +263,52 @@ proptest! {
         }
     }
 }
+
+/// The same rule on a stored event and on a client's message.
+#[test]
+fn conditions_see_events_and_messages_alike() {
+    use halley_event::EventView;
+    use halley_model::{RecordView, record::Place};
+
+    let stored = |properties: &[u8]| {
+        let host = ([127, 0, 0, 1], 10911).into();
+        let body = halley_model::RecordBody {
+            topic: "T",
+            queue: 3,
+            flag: 0,
+            system_flag: 0,
+            born: 0,
+            born_host: host,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body: b"x",
+            properties,
+        };
+        let mut bytes = Vec::new();
+        body.encode(&Place { queue_offset: 7, log_offset: 0, stored: 0, store_host: host }, &mut bytes);
+        bytes
+    };
+    let event = stored(
+        b"ce_specversion\x011.0\x02ce_id\x011\x02ce_source\x01/s\x02ce_type\x01a.b\x02ce_amount\x015\x02amount\x011\x02TAGS\x01red\x02",
+    );
+    let message = stored(b"UNIQ_KEY\x01U\x02TAGS\x01red\x02amount\x015\x02type\x01own\x02");
+    for (when, of_event, of_message) in [
+        ("{exact: {type: a.b}}", true, false),
+        ("{exact: {type: org.apache.rocketmq.message, id: U, rocketmqtag: red}}", false, true),
+        ("{exact: {source: /rocketmq/c/T, rocketmqqueueid: 3, rocketmqoffset: 7}}", false, true),
+        ("{exact: {amount: 5}}", true, false),
+        ("{sql92: \"amount > 4\"}", true, true),
+        ("{sql92: \"type = 'own'\"}", false, true),
+        ("{sql92: \"TAGS IN ('red')\"}", true, true),
+        ("{tag: \"blue || red\"}", true, true),
+        ("{not: {tag: red}}", false, false),
+    ] {
+        let config = load(&format!(
+            "targets: {{t: {{http: {{url: \"http://h/\"}}}}}}\nrules: [{{name: r, from: {{topic: T}}, to: t, when: [{when}]}}]\n"
+        ))
+        .unwrap();
+        let matches =
+            |bytes: &[u8]| config.rules[0].matches(&EventView::new(RecordView::parse(bytes).unwrap(), "c"));
+        assert_eq!((matches(&event), matches(&message)), (of_event, of_message), "{when}");
+    }
+}
