@@ -28,6 +28,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Full chunks remembered beyond those that the tail holds: being written, or just given up by readers.
 const SPENT_EXTRA: usize = 16;
 
+/// How many of the oldest full chunks are looked at for one that is free.
+const SPENT_TRIED: usize = 8;
+
 /// A store time earlier than the one before by at most this is taken for the reordering of two threads' clock readings
 /// and raised, so that store times rise along the log; a larger step back is a set clock and believed.
 const CLOCK_JITTER_MS_MAX: Millis = 1_000;
@@ -320,17 +323,17 @@ impl Sequencer {
         if spent.capacity() > 0 {
             self.spent.push_back(spent);
         }
-        if let Some(mut oldest) = self.spent.pop_front() {
-            if oldest.try_reclaim(needed.max(CHUNK_BYTES)) {
-                self.open = oldest;
-                return;
-            }
-            // Still in use. With more than the tail holds, a slow reader has it: it is his to free.
-            if self.spent.len() < self.spent_max {
-                self.spent.push_front(oldest);
-            }
+        let wanted = needed.max(CHUNK_BYTES);
+        let free = self.spent.iter_mut().take(SPENT_TRIED).position(|chunk| chunk.try_reclaim(wanted));
+        if let Some(chunk) = free.and_then(|at| self.spent.remove(at)) {
+            self.open = chunk;
+            return;
         }
-        self.open = BytesMut::with_capacity(needed.max(CHUNK_BYTES));
+        // With more than the tail holds, slow readers have the oldest: it is theirs to free.
+        if self.spent.len() > self.spent_max {
+            self.spent.pop_front();
+        }
+        self.open = BytesMut::with_capacity(wanted);
     }
 
     /// Ends the open frame.

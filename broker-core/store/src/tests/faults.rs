@@ -205,3 +205,31 @@ fn a_process_killed_at_any_call_leaves_a_store_that_opens() {
         assert!(left == acked || left == acked + 1, "{left} of {acked}");
     }
 }
+
+#[test]
+fn removing_segments_behind_a_torn_one_may_be_interrupted() {
+    let options = small(Durability::Os);
+    let mut dropped = 0;
+    for (seed, operations) in (0..24).flat_map(|seed| (1..60).map(move |operations| (seed, operations))) {
+        let disk = SimDisk::new(seed);
+        let mut opened = reopen(&disk, &options);
+        // Four segments, nothing synced.
+        for _ in 0..18 {
+            store(&mut opened, "T", 0, &[9; 700]);
+            opened.io.run_once(NOW).unwrap();
+        }
+        assert_eq!(opened.log.durable(), opened.recovery.end + crate::segment::OPEN_BYTES as u64);
+        disk.crash(Crash::PowerCut);
+        drop(opened);
+        disk.switch_off_after(operations);
+        if let Ok(opened) = open(Arc::new(disk.clone()), options.clone(), NOW) {
+            dropped += opened.recovery.segments_dropped;
+        }
+        disk.heal();
+        disk.crash(Crash::PowerCut);
+        let mut opened = reopen(&disk, &options);
+        check_index_is_a_view(&opened.reader);
+        store(&mut opened, "T", 0, b"goes on");
+    }
+    assert!(dropped > 20, "{dropped}");
+}
