@@ -1,0 +1,212 @@
+//! What lies on disk when a store is opened: after crashes, and after whatever else happens to files.
+
+use halley_model::RecordBody;
+use halley_store::{
+    Durability, LogReader, OpenError, Opened, Options, Snapshot,
+    disk::{Crash, Disk, DiskFile, SimDisk},
+    open,
+};
+use std::{net::SocketAddr, sync::Arc};
+
+const SEGMENT: &str = "log/00000000000000000000.seg";
+const SIDECAR: &str = "index/00000000000000000000.idx";
+const SEGMENT_BYTES: u64 = 4096;
+const NOW: i64 = 1_700_000_000_000;
+/// In bytes.
+const FRAME_HEADER: usize = 24;
+
+/// The only segment of a log. The first byte says whether the checksums are made right first, so that what lies behind them is
+/// reached too; the rest is the file. If the store opens, all that its index names can be read, it takes a record, and after
+/// another crash it holds the same again.
+pub fn log_recovery(input: &[u8]) {
+    let Some((repair, file)) = input.split_first() else { return };
+    let mut file = file.to_vec();
+    if repair & 1 == 1 {
+        make_checksums_right(&mut file);
+    }
+    let disk = Arc::new(SimDisk::new(1));
+    put(&disk, SEGMENT, &file);
+    let Ok(opened) = open_store(&disk) else { return };
+    let before = contents(&opened.reader);
+    append(opened, b"one more");
+    disk.crash(Crash::Kill);
+    let again = open_store(&disk).expect("a store that opened once opens again");
+    let after = contents(&again.reader);
+    assert_eq!(after.len(), before.len() + 1);
+    assert!(before.iter().all(|record| after.contains(record)));
+}
+
+/// A segment with records, the same with a torn tail, and one of several openings.
+pub fn log_recovery_seeds() -> Vec<Vec<u8>> {
+    let disk = Arc::new(SimDisk::new(1));
+    for text in [&b"first life"[..], b"second life"] {
+        append(open_store(&disk).expect("a healthy store"), text);
+        disk.crash(Crash::Kill);
+    }
+    let mut file = disk.contents(SEGMENT).expect("it was written");
+    let end = file.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    file.truncate(end + 40);
+    let torn = &file[..end - 7];
+    [[&b"\0"[..], &file].concat(), [&b"\x01"[..], &file].concat(), [&b"\0"[..], torn].concat()].to_vec()
+}
+
+/// The index of a sealed segment. Whatever its bytes, lookups give what the log says, or nothing at all.
+pub fn index_sidecar(input: &[u8]) {
+    let (disk, stored) = sealed_store();
+    let original = disk.contents(SIDECAR).expect("the first segment is sealed");
+    put(&disk, SIDECAR, input);
+    let opened = open_store(&disk).expect("a sidecar is a cache");
+    assert_eq!(contents(&opened.reader), stored);
+    drop(opened);
+    if input != original {
+        disk.crash(Crash::Kill);
+        assert_eq!(contents(&open_store(&disk).expect("as before").reader), stored);
+    }
+}
+
+/// The true sidecar.
+pub fn index_sidecar_seeds() -> Vec<Vec<u8>> {
+    let (disk, _) = sealed_store();
+    vec![disk.contents(SIDECAR).expect("the first segment is sealed")]
+}
+
+/// A snapshot file. It is the one that was written, or it is passed over.
+pub fn snapshot(input: &[u8]) {
+    let (disk, _) = sealed_store();
+    let (path, original) = write_snapshot(&disk);
+    put(&disk, &path, input);
+    let opened = open_store(&disk).expect("a snapshot is a cache");
+    let found = opened.snapshots.latest().expect("the disk is well");
+    if input == original {
+        assert_eq!(found.map(|snapshot| snapshot.bytes), Some(b"what the views know".to_vec()));
+    } else if let Some(Snapshot { bytes, .. }) = found {
+        assert_eq!(bytes, b"what the views know", "a damaged snapshot was believed");
+    }
+}
+
+/// The true snapshot.
+pub fn snapshot_seeds() -> Vec<Vec<u8>> {
+    let (disk, _) = sealed_store();
+    vec![write_snapshot(&disk).1]
+}
+
+fn options() -> Options {
+    let address: SocketAddr = "127.0.0.1:10911".parse().expect("an address");
+    let mut options = Options::new(Durability::Sync, address);
+    options.segment_bytes = SEGMENT_BYTES;
+    options.staged_bytes_max = 64 * 1024;
+    options.tail_bytes = 1024;
+    options
+}
+
+fn open_store(disk: &Arc<SimDisk>) -> Result<Opened<SimDisk>, OpenError> {
+    open(Arc::clone(disk), options(), NOW)
+}
+
+/// Two topics in two segments, the first sealed with its sidecar; and what they hold.
+fn sealed_store() -> (Arc<SimDisk>, Vec<Vec<u8>>) {
+    let disk = Arc::new(SimDisk::new(1));
+    let mut opened = open_store(&disk).expect("a new store");
+    for number in 0..12_u8 {
+        let body = [number; 300];
+        let topic = if number % 3 == 0 { "orders" } else { "payments" };
+        stage(&opened, topic, u32::from(number % 2), &body);
+        opened.io.run_once(NOW).expect("the disk is well");
+        opened.flusher.flush().expect("the disk is well");
+    }
+    let stored = contents(&opened.reader);
+    drop(opened);
+    disk.crash(Crash::Kill);
+    (disk, stored)
+}
+
+fn write_snapshot(disk: &Arc<SimDisk>) -> (String, Vec<u8>) {
+    let opened = open_store(disk).expect("a healthy store");
+    let at = opened.log.acked();
+    opened.snapshots.write(at, b"what the views know").expect("the disk is well");
+    drop(opened);
+    disk.crash(Crash::Kill);
+    let path = disk.paths().into_iter().find(|path| path.ends_with(".snap")).expect("it was written");
+    let bytes = disk.contents(&path).expect("it was written");
+    (path, bytes)
+}
+
+fn append(mut opened: Opened<SimDisk>, body: &[u8]) {
+    stage(&opened, "orders", 0, body);
+    opened.io.run_once(NOW).expect("the disk is well");
+}
+
+fn stage(opened: &Opened<SimDisk>, topic: &str, queue: u32, body: &[u8]) {
+    let record = RecordBody {
+        topic,
+        queue,
+        flag: 0,
+        system_flag: 0,
+        born: NOW,
+        born_host: "127.0.0.1:5000".parse().expect("an address"),
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body,
+        properties: b"TAGS\x01blue\x02",
+    };
+    let mut staging = opened.log.stage(NOW).expect("nothing waits");
+    staging.append(&record).expect("there is room");
+}
+
+/// All records, found through the index.
+fn contents(reader: &LogReader<SimDisk>) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    for topic in reader.topics() {
+        for queue in 0..reader.queues(&topic) {
+            let Some((min, max)) = reader.bounds(&topic, queue) else { continue };
+            let mut entries = Vec::new();
+            let mut from = min;
+            while from < max {
+                entries.clear();
+                reader.lookup(&topic, queue, from, 100, &mut entries).expect("the disk is well");
+                assert!(!entries.is_empty(), "the index has a hole at {from}");
+                for entry in &entries {
+                    assert_eq!(entry.queue_offset, from);
+                    records.push(reader.read(entry).expect("what the index names is there").to_vec());
+                    from += 1;
+                }
+            }
+        }
+    }
+    records.sort();
+    records
+}
+
+fn put(disk: &SimDisk, path: &str, bytes: &[u8]) {
+    for dir in ["log", "index", "snapshot"] {
+        disk.create_dir(dir).expect("the disk is well");
+    }
+    let file = disk.create(path).expect("the disk is well");
+    file.write_at(0, &[bytes]).expect("the disk is well");
+    file.sync_all().expect("the disk is well");
+    let dir = path.split_once('/').map_or("", |(dir, _)| dir);
+    disk.sync_dir(dir).expect("the disk is well");
+}
+
+/// Writes into each frame the checksum that `docs/format/log.md` asks for, as far as lengths lead.
+fn make_checksums_right(file: &mut [u8]) {
+    let word = |bytes: &[u8], at: usize| {
+        u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    };
+    let mut at = 0;
+    // The first frame of a segment starts from the checksum it carries behind base and creation time.
+    let mut chain = if file.len() >= 48 { word(file, 40) } else { 0 };
+    while file.len() - at >= FRAME_HEADER {
+        let length = word(file, at) as usize;
+        if length < FRAME_HEADER || length > file.len() - at {
+            return;
+        }
+        let frame = &mut file[at..at + length];
+        let mut hasher = crc32fast::Hasher::new_with_initial(chain);
+        hasher.update(&frame[..16]);
+        hasher.update(&frame[20..]);
+        chain = hasher.finalize();
+        frame[16..20].copy_from_slice(&chain.to_be_bytes());
+        at += length;
+    }
+}
