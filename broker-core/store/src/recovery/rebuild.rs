@@ -177,8 +177,8 @@ impl<'a, D: Disk> Rebuild<'a, D> {
     }
 
     /// The log ends at `end` in the segment at `base`, and there are segments behind it. That is the work of a power cut if
-    /// nothing in them says that the log was durable beyond `end`: then they are removed, durably and from the back, so
-    /// that no crash leaves a gap. Otherwise it is damage.
+    /// nothing in them says that the log was durable beyond `end`: then they are removed. Otherwise it is damage.
+    /// The directory is synced before anything is appended; a crash before that leaves a gap, read as the same end.
     fn drop_from(
         &mut self,
         behind: &[LogOffset],
@@ -206,7 +206,6 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         }
         for base_behind in behind.iter().rev() {
             self.disk.remove(&segment::path_of(*base_behind))?;
-            self.disk.sync_dir(segment::DIR)?;
             self.report.segments_dropped += 1;
         }
         self.report.cut = Some(Cut { at: end, reason });
