@@ -32,7 +32,7 @@ ci:
 
 # Simulate clusters of store, queues and delivery under faults: `just sim --help`
 sim *ARGS:
-    cargo run --release --locked -p halley-sim -- {{ARGS}}
+    cargo run --profile sim --locked -p halley-sim -- {{ARGS}}
 
 # Load a server and measure it: `just bench send --peer 127.0.0.1:9876`
 bench *ARGS:
