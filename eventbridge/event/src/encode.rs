@@ -33,14 +33,20 @@ pub fn structured(event: &EventView<'_>) -> Vec<u8> {
     let attributes = event.attributes();
     let find = |name: &str| attributes.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value);
     let old = find("specversion") == Some("0.3");
+    let encoded = old && find("datacontentencoding").is_some();
+    let form = form_of(event.data(), find("datacontenttype"), encoded);
     let mut out = Vec::with_capacity(event.data().len() + 512);
     for (name, value) in &attributes {
+        if old && *name == "datacontentencoding" && matches!(form, Form::Bytes(_)) {
+            // Said to be encoded, but no text: it is encoded below, which says so once.
+            continue;
+        }
         out.push(if out.is_empty() { b'{' } else { b',' });
         push_string(&mut out, name);
         out.push(b':');
         push_string(&mut out, value);
     }
-    match form_of(event.data(), find("datacontenttype"), find("datacontentencoding").is_some()) {
+    match form {
         Form::Nothing => {}
         Form::Json(raw) => {
             out.extend_from_slice(b",\"data\":");
@@ -77,11 +83,12 @@ fn form_of<'a>(data: &'a [u8], content_type: Option<&str>, encoded: bool) -> For
     match (content_type, text) {
         // Version 0.3 with an encoding: the data is the encoded text.
         (_, Some(text)) if encoded => Form::Text(text),
-        // Whoever said JSON may have lied, and the event must stay JSON.
-        (Some(kind), _) if is_json(kind) && serde_json::from_slice::<IgnoredAny>(data).is_ok() => {
+        // Whoever said JSON may have lied, and the event must stay JSON. The scanner does not look into strings: that
+        // they are UTF-8 was seen before.
+        (Some(kind), Some(text)) if is_json(kind) && serde_json::from_str::<IgnoredAny>(text).is_ok() => {
             Form::Json(data)
         }
-        (Some(kind), Some(text)) if is_text(kind) => Form::Text(text),
+        (Some(kind), Some(text)) if is_text(kind) && !is_json(kind) => Form::Text(text),
         _ => Form::Bytes(data),
     }
 }

@@ -23,7 +23,8 @@ pub(crate) fn event(body: &Bytes) -> Result<ParsedEvent, ParseError> {
 pub(crate) fn batch(body: &Bytes) -> Result<Vec<ParsedEvent>, ParseError> {
     let Events(events) = serde_json::from_slice(body).map_err(json_error)?;
     let parsed = events.iter().enumerate().map(|(index, raw)| {
-        let members: Members<'_> = serde_json::from_str(raw.get()).map_err(json_error)?;
+        let members: Members<'_> = serde_json::from_str(raw.get())
+            .map_err(|error| ParseError::Json(format!("event {index}: {error}")))?;
         event_of(&members, body).map_err(|error| error.in_event(index))
     });
     parsed.collect()
@@ -39,8 +40,12 @@ fn event_of(members: &Members<'_>, body: &Bytes) -> Result<ParsedEvent, ParseErr
     let (mut data, mut data_base64) = (None, None);
     for (name, raw) in &members.0 {
         match &**name {
-            "data" => data = Some(raw.get()),
-            "data_base64" => data_base64 = Some(raw.get()),
+            "data" | "data_base64" => {
+                let place = if name == "data" { &mut data } else { &mut data_base64 };
+                if place.replace(raw.get()).is_some() {
+                    return Err(ParseError::attribute(name, "comes twice"));
+                }
+            }
             name => {
                 if let Some(value) = attribute_value(name, raw.get())? {
                     attribute::push(&mut properties, name, &value)?;
@@ -55,7 +60,10 @@ fn event_of(members: &Members<'_>, body: &Bytes) -> Result<ParsedEvent, ParseErr
         }
         (None, None) => Bytes::new(),
         (None, Some(raw)) => {
-            let text = string(raw).ok_or_else(|| ParseError::Base64("it is not a string".to_owned()))?;
+            if !raw.starts_with('"') {
+                return Err(ParseError::Base64("it is not a string".to_owned()));
+            }
+            let text = string("data_base64", raw)?;
             STANDARD.decode(text.as_bytes()).map_err(|error| ParseError::Base64(error.to_string()))?.into()
         }
         (Some(raw), None) => inline_data(&mut properties, raw, body)?,
@@ -65,20 +73,17 @@ fn event_of(members: &Members<'_>, body: &Bytes) -> Result<ParsedEvent, ParseErr
 
 /// `data`: any JSON value where the content type is JSON, else a string that holds the data itself.
 fn inline_data(properties: &mut Vec<u8>, raw: &str, body: &Bytes) -> Result<Bytes, ParseError> {
-    match attribute::property_of(properties, "datacontenttype") {
+    let content_type = attribute::property_of(properties, "datacontenttype");
+    let is_text = attribute::is_encoded(properties) || content_type.is_some_and(|kind| !is_json(kind));
+    if content_type.is_none() {
         // The format's own rule: no content type means JSON (§3.1.1).
-        None => attribute::push(properties, "datacontenttype", "application/json")?,
-        Some(content_type) => {
-            let encoded = attribute::property_of(properties, "datacontentencoding").is_some();
-            if (encoded || !is_json(content_type))
-                && let Some(text) = string(raw)
-            {
-                return Ok(match text {
-                    Cow::Borrowed(text) => slice_of(body, text),
-                    Cow::Owned(text) => text.into(),
-                });
-            }
-        }
+        attribute::push(properties, "datacontenttype", "application/json")?;
+    }
+    if is_text && raw.starts_with('"') {
+        return Ok(match string("data", raw)? {
+            Cow::Borrowed(text) => slice_of(body, text),
+            Cow::Owned(text) => text.into(),
+        });
     }
     Ok(slice_of(body, raw))
 }
@@ -91,9 +96,10 @@ fn slice_of(body: &Bytes, part: &str) -> Bytes {
 /// An attribute's value as text: strings, truth values and whole numbers; `null` is no attribute.
 fn attribute_value<'r>(name: &str, raw: &'r str) -> Result<Option<Cow<'r, str>>, ParseError> {
     match raw.as_bytes().first() {
-        Some(b'"') => Ok(string(raw)),
+        Some(b'"') => string(name, raw).map(Some),
         Some(b't' | b'f') => Ok(Some(Cow::Borrowed(raw))),
         Some(b'n') => Ok(None),
+        Some(b'-') if raw == "-0" => Ok(Some(Cow::Borrowed("0"))),
         Some(b'-' | b'0'..=b'9') if raw.parse::<i32>().is_ok() => Ok(Some(Cow::Borrowed(raw))),
         Some(b'-' | b'0'..=b'9') => {
             Err(ParseError::attribute(name, format!("is {raw}, only whole numbers of 32 bits are allowed")))
@@ -105,13 +111,15 @@ fn attribute_value<'r>(name: &str, raw: &'r str) -> Result<Option<Cow<'r, str>>,
     }
 }
 
-/// The text of a JSON string, borrowed where it has no escapes; `None` for other values.
-fn string(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        return serde_json::from_str::<String>(raw).ok().map(Cow::Owned);
+/// The text of a JSON string, borrowed where it has no escapes. `name` is for the error: escapes can name half a
+/// surrogate pair, which the scanner before let pass and which is no text.
+fn string<'r>(name: &str, raw: &'r str) -> Result<Cow<'r, str>, ParseError> {
+    match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
+        _ => serde_json::from_str::<String>(raw)
+            .map(Cow::Owned)
+            .map_err(|error| ParseError::attribute(name, format!("is not a string of Unicode: {error}"))),
     }
-    Some(Cow::Borrowed(inner))
 }
 
 /// The members of an object in order, values unparsed.

@@ -75,6 +75,10 @@ pub fn request<'h>(
     body: Bytes,
 ) -> Result<Vec<ParsedEvent>, ParseError> {
     let media = content_type.map_or("", media_type);
+    let is_json_form = media.eq_ignore_ascii_case(STRUCTURED) || media.eq_ignore_ascii_case(BATCH);
+    if let Some(content_type) = content_type.filter(|content_type| is_json_form && !is_utf8(content_type)) {
+        return Err(ParseError::ContentType(content_type.to_owned()));
+    }
     if media.eq_ignore_ascii_case(STRUCTURED) {
         return json::event(&body).map(|event| vec![event]);
     }
@@ -87,6 +91,15 @@ pub fn request<'h>(
         return Err(ParseError::ContentType(media.to_owned()));
     }
     binary(content_type, headers, body).map(|event| vec![event])
+}
+
+/// Whether the parameters leave the text in UTF-8, the only form of JSON between systems (RFC 8259 §8.1).
+fn is_utf8(content_type: &str) -> bool {
+    let mut parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    parameters.all(|(name, value)| {
+        !name.trim().eq_ignore_ascii_case("charset")
+            || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    })
 }
 
 /// Binary mode: attributes are `ce-` headers, the content type is `datacontenttype`, the body is the data.

@@ -1,6 +1,9 @@
 //! A stored record seen as an event: its own attributes, or those that any RocketMQ message gets.
 
-use crate::{attribute, time};
+use crate::{
+    attribute::{self, REQUIRED},
+    time,
+};
 use halley_model::{RecordView, id, property};
 use std::borrow::Cow;
 
@@ -51,10 +54,14 @@ impl<'a> EventView<'a> {
         self.record.body()
     }
 
-    /// An attribute's value.
+    /// An attribute's value. An event that lacks a required one, as RocketMQ clients can write it, shows the message's.
     pub fn attribute(&self, name: &str) -> Option<Cow<'a, str>> {
         if self.is_event {
-            return attribute::property_of(self.record.properties(), name).map(Cow::Borrowed);
+            let stored = attribute::property_of(self.record.properties(), name);
+            let known = stored.filter(|value| !value.is_empty() || !REQUIRED.contains(&name));
+            if known.is_some() || !REQUIRED.contains(&name) {
+                return known.map(Cow::Borrowed);
+            }
         }
         let property = |key| self.record.property(key).filter(|value| !value.is_empty()).map(Cow::Borrowed);
         Some(match name {
@@ -76,12 +83,27 @@ impl<'a> EventView<'a> {
     /// All attributes with their values.
     pub fn attributes(&self) -> Vec<(&'a str, Cow<'a, str>)> {
         if self.is_event {
-            let stored = property::iter(self.record.properties());
-            let named =
-                stored.filter_map(|(key, value)| Some((key.strip_prefix(property::EVENT_PREFIX)?, value)));
-            return named.map(|(name, value)| (name, Cow::Borrowed(value))).collect();
+            return self.attributes_of_event();
         }
         OF_MESSAGE.iter().filter_map(|name| Some((*name, self.attribute(name)?))).collect()
+    }
+
+    /// What RocketMQ clients store is not checked: names that are none are left out, of two alike the first counts.
+    fn attributes_of_event(&self) -> Vec<(&'a str, Cow<'a, str>)> {
+        let mut all: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(12);
+        for (key, value) in property::iter(self.record.properties()) {
+            let Some(name) = key.strip_prefix(property::EVENT_PREFIX) else { continue };
+            let usable = attribute::is_name(name) && !(value.is_empty() && REQUIRED.contains(&name));
+            if usable && !all.iter().any(|(known, _)| *known == name) {
+                all.push((name, Cow::Borrowed(value)));
+            }
+        }
+        for name in REQUIRED {
+            if !all.iter().any(|(known, _)| *known == name) {
+                all.extend(self.attribute(name).map(|value| (name, value)));
+            }
+        }
+        all
     }
 
     /// What SQL92 calls `name`: an event's attribute, else a property.

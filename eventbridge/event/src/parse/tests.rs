@@ -1,5 +1,6 @@
 use super::*;
-use crate::{EventView, encode};
+use crate::{EventView, encode, is_json};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use halley_model::{RecordBody, RecordView, record::Place};
 use proptest::prelude::*;
 
@@ -141,6 +142,110 @@ fn errors_name_the_attribute() {
 }
 
 #[test]
+fn what_is_no_text_is_refused_and_not_dropped() {
+    let head = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t""#;
+    let refused = |rest: &str, name: &str| {
+        let error = structured(&format!("{head},{rest}}}")).expect_err(rest);
+        assert_eq!(error.attribute_name(), Some(name), "{rest}: {error}");
+    };
+    refused(r#""x":"\ud800""#, "x");
+    refused(r#""datacontenttype":"text/plain","data":"\ud800""#, "data");
+    refused(r#""data_base64":"\ud800""#, "data_base64");
+    refused("\"x\":\"\u{FFFE}\"", "x");
+    refused("\"x\":\"\u{85}\"", "x");
+    refused(r#""data":1,"data":2"#, "data");
+    refused(r#""x":1,"x":2"#, "x");
+    refused(r#""subject":"""#, "subject");
+    refused(r#""datacontenttype":"text/ü","data":"1""#, "datacontenttype");
+    // Inside JSON data such an escape is the sender's affair: it is passed on as it came.
+    let kept = structured(&format!(r#"{head},"data":{{"a":"\ud800"}}}}"#)).unwrap().remove(0);
+    assert_eq!(kept.data, r#"{"a":"\ud800"}"#);
+}
+
+#[test]
+fn data_is_no_attribute() {
+    let error = binary_request(&[("ce-data", "1")], None, b"").unwrap_err();
+    assert_eq!(error.attribute_name(), Some("data"), "{error}");
+}
+
+#[test]
+fn attributes_are_bounded_one_by_one() {
+    let with = |extensions: usize| {
+        let more: String = (0..extensions).map(|index| format!(",\"x{index}\":\"\"")).collect();
+        structured(&format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t"{more}}}"#))
+    };
+    assert!(with(attribute::ATTRIBUTES_MAX - 4).is_ok());
+    let error = with(attribute::ATTRIBUTES_MAX - 3).unwrap_err();
+    assert_eq!(error.attribute_name(), Some("x96"), "{error}");
+    // The first one too many ends it, so that the rest of a long body costs nothing.
+    assert_eq!(with(100_000), Err(error));
+    let name = "n".repeat(100_000);
+    let error = structured(&format!(r#"{{"{name}":"1"}}"#)).unwrap_err();
+    assert!(error.to_string().len() < 400, "a long name is cut in the answer");
+}
+
+#[test]
+fn json_is_utf_8() {
+    let body = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#;
+    let with = |kind: &str| request(Some(kind), std::iter::empty(), body.into());
+    for kind in ["Application/CloudEvents+JSON", "application/cloudevents+json ; charset=\"UTF-8\"; a=b"] {
+        assert!(with(kind).is_ok(), "{kind}");
+    }
+    let error = with("application/cloudevents+json; charset=iso-8859-1").unwrap_err();
+    assert!(matches!(error, ParseError::ContentType(_)), "{error}");
+}
+
+#[test]
+fn an_extension_named_like_an_old_attribute_means_nothing() {
+    let body = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","datacontentencoding":"base64","datacontenttype":"application/json","data":"YQ=="}"#;
+    let event = structured(body).unwrap().remove(0);
+    assert_eq!(event.data, "\"YQ==\"");
+    for back in out_and_in(&event) {
+        assert_eq!((sorted(&back), &back.data), (sorted(&event), &event.data));
+    }
+}
+
+#[test]
+fn what_clients_store_as_events_leaves_as_valid_events() {
+    let properties = [
+        ("ce_specversion", "1.0"),
+        ("ce_type", "a"),
+        ("ce_type", "b"),
+        ("ce_source", ""),
+        ("ce_my-ext", "1"),
+        ("ce_data", "1"),
+        ("ce_", "1"),
+        ("ce_X", "1"),
+        ("ce_datacontenttype", "application/json"),
+        ("UNIQ_KEY", "K1"),
+        ("TAGS", "secret"),
+    ];
+    let mut raw = Vec::new();
+    for (key, value) in properties {
+        assert!(property::push(&mut raw, key, value));
+    }
+    // JSON by its name, but no UTF-8: it must not stand in JSON as it is.
+    let record = stored(&ParsedEvent { properties: raw, data: Bytes::from_static(b"\"\xff\"") });
+    let view = EventView::new(RecordView::parse(&record).unwrap(), "c");
+    let expected = [
+        ("specversion", "1.0"),
+        ("type", "a"),
+        ("datacontenttype", "application/json"),
+        ("id", "K1"),
+        ("source", "/rocketmq/c/T"),
+    ];
+    let all = view.attributes();
+    assert_eq!(all.iter().map(|(name, value)| (*name, &**value)).collect::<Vec<_>>(), expected);
+    for (name, value) in expected {
+        assert_eq!(view.attribute(name).as_deref(), Some(value));
+    }
+    let json = String::from_utf8(encode::structured(&view)).unwrap();
+    let event = structured(&json).unwrap().remove(0);
+    assert_eq!(event.data, Bytes::from_static(b"\"\xff\""));
+    assert!(!json.contains("secret"));
+}
+
+#[test]
 fn other_content_is_refused() {
     let none = || std::iter::empty();
     for content_type in [Some("application/cloudevents+xml"), Some("application/json"), None] {
@@ -198,6 +303,29 @@ proptest! {
         let mut properties = Vec::new();
         for (name, value) in [("specversion", "1.0"), ("id", "1"), ("source", "/s"), ("type", "t"), ("subject", &subject), ("datacontenttype", kind)] {
             attribute::push(&mut properties, name, value).unwrap();
+        }
+        let event = ParsedEvent { properties, data: data.into() };
+        for back in out_and_in(&event) {
+            prop_assert_eq!(sorted(&back), sorted(&event));
+            prop_assert_eq!(&back.data, &event.data);
+        }
+    }
+
+    #[test]
+    fn events_of_version_0_3_survive_both_modes(
+        text in "[^\\p{C}]{1,20}",
+        schema in "http://[a-z]{1,9}/[a-z]{0,9}",
+        encoded in any::<bool>(),
+        kind in proptest::sample::select(vec!["text/plain", "application/json", "application/xml"]),
+    ) {
+        let data = if encoded { STANDARD.encode(&text) } else if is_json(kind) { serde_json::to_string(&text).unwrap() } else { text };
+        let mut properties = Vec::new();
+        let given = [("specversion", "0.3"), ("id", "1"), ("source", "/s"), ("type", "t"), ("schemaurl", &schema), ("datacontenttype", kind)];
+        for (name, value) in given {
+            attribute::push(&mut properties, name, value).unwrap();
+        }
+        if encoded {
+            attribute::push(&mut properties, "datacontentencoding", "base64").unwrap();
         }
         let event = ParsedEvent { properties, data: data.into() };
         for back in out_and_in(&event) {
