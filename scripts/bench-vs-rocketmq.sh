@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# The figures of docs/performance.md: the same loads against a real RocketMQ 5.5.0 and against Halley, in turn. Needs a JDK 17 and
+# Maven; about four minutes; only loopback.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build --release --locked
+halley=${CARGO_TARGET_DIR:-target}/release/halley
+work=$(mktemp -d)
+ns=${NS:-19876} broker=${BROKER:-20911}
+cleanup() {
+  kill $(jobs -p) 2>/dev/null || true
+  NAME=bench NS=$ns BROKER=$broker scripts/rocketmq.sh down >/dev/null 2>&1 || true
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+NAME=bench NS=$ns BROKER=$broker scripts/rocketmq.sh up
+rocketmq_pid=$(pgrep -f 'BrokerStartup.*bench' | head -1)
+echo "server: {data: $work/data, durability: os}" >"$work/halley.yaml"
+started=$(date +%s%N)
+"$halley" serve --config "$work/halley.yaml" 2>"$work/log" &
+halley_pid=$!
+until grep -q ready "$work/log"; do sleep 0.001; done
+echo "start to ready: $((($(date +%s%N) - started) / 1000000)) ms"
+sleep 1
+grep VmRSS "/proc/$halley_pid/status"
+for _ in 1 2; do
+  echo "== RocketMQ"; "$halley" bench send --peer "127.0.0.1:$ns" --warmup 8 --server-pid "$rocketmq_pid"
+  echo "== Halley"; "$halley" bench send --server-pid "$halley_pid"
+done
+echo "== RocketMQ"; "$halley" bench pull --peer "127.0.0.1:$ns" --messages 400000 --connections 8 --server-pid "$rocketmq_pid"
+echo "== Halley"; "$halley" bench pull --messages 400000 --connections 8 --server-pid "$halley_pid"
+"$halley" bench baseline &
+baseline_pid=$!
+sleep 0.5
+for _ in 1 2; do
+  echo "== axum"; "$halley" bench ingress --address 127.0.0.1:8089 --connections 32 --server-pid "$baseline_pid"
+  echo "== Halley"; "$halley" bench ingress --connections 32 --server-pid "$halley_pid"
+done
