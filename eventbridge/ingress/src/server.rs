@@ -11,13 +11,14 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::{Semaphore, watch},
     task::JoinSet,
     time::timeout,
 };
 
-/// Serves events until `shutdown` turns true, then ends the running requests.
+/// Serves events until `shutdown` turns true or its sender is gone, then ends the running requests.
 pub async fn serve<B: Backend>(
     listener: TcpListener,
     backend: Arc<B>,
@@ -34,7 +35,10 @@ pub async fn serve<B: Backend>(
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
-            _ = shutdown.changed() => continue,
+            changed = shutdown.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => break,
+            },
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -49,6 +53,8 @@ pub async fn serve<B: Backend>(
             ingress.metrics.turned_away.inc();
             continue;
         };
+        // Without it small answers wait for the client's acknowledgement; a socket that cannot will soon fail anyway.
+        let _ = stream.set_nodelay(true);
         let (ingress, shutdown) = (ingress.clone(), shutdown.clone());
         connections.spawn(async move {
             let _permit = permit;
@@ -64,13 +70,12 @@ pub async fn serve<B: Backend>(
     }
 }
 
+/// Serves one client; tests are clients without a socket.
 async fn connection<B: Backend>(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     ingress: Arc<Ingress<B>>,
     mut shutdown: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
-    // Without it small answers wait for the client's acknowledgement; a socket that cannot will soon fail anyway.
-    let _ = stream.set_nodelay(true);
     let head_time = ingress.limits.head_time;
     let service = service_fn(move |request| {
         let ingress = ingress.clone();
@@ -88,3 +93,6 @@ async fn connection<B: Backend>(
     }
     connection.await
 }
+
+#[cfg(test)]
+mod tests;
