@@ -2,6 +2,7 @@
 
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::disallowed_methods,
     reason = "shared by several test binaries; tests start processes"
 )]
