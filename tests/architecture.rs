@@ -158,6 +158,25 @@ fn every_dependency_has_an_accepted_licence() {
 }
 
 #[test]
+fn nothing_banned_and_nothing_from_elsewhere_is_linked() {
+    let policy = fs::read_to_string(root().join("deny.toml")).expect("deny.toml lies beside Cargo.toml");
+    let banned: BTreeSet<_> = section(&policy, "[bans]")
+        .into_iter()
+        .filter_map(|line| line.strip_prefix("{ crate = \"")?.split('"').next())
+        .collect();
+    assert!(banned.contains("memmap2"), "the list of banned crates in deny.toml was not understood");
+    let graph = Graph::get();
+    for (name, source) in graph.sources() {
+        assert!(!banned.contains(name), "{name} is banned, deny.toml says why");
+        let expected = match source {
+            None => graph.is_member(name),
+            Some(source) => source == "registry+https://github.com/rust-lang/crates.io-index",
+        };
+        assert!(expected, "{name} comes from {source:?}, neither this workspace nor crates.io");
+    }
+}
+
+#[test]
 fn licence_expressions_are_understood() {
     let accepted = BTreeSet::from(["Apache-2.0", "Apache-2.0 WITH LLVM-exception", "ISC", "MIT"]);
     for (expression, expected) in [
@@ -186,6 +205,8 @@ struct Graph {
     members: BTreeSet<String>,
     manifests: BTreeMap<String, PathBuf>,
     licences: BTreeMap<String, Option<String>>,
+    /// Package id → where it comes from, `None` for a path.
+    sources: BTreeMap<String, Option<String>>,
 }
 
 impl Graph {
@@ -202,11 +223,13 @@ impl Graph {
             members: strings(&metadata["workspace_members"]).collect(),
             manifests: BTreeMap::new(),
             licences: BTreeMap::new(),
+            sources: BTreeMap::new(),
         };
         for package in list(&metadata["packages"]) {
             let id = text(&package["id"]);
             graph.manifests.insert(id.clone(), PathBuf::from(text(&package["manifest_path"])));
             graph.licences.insert(id.clone(), package["license"].as_str().map(str::to_owned));
+            graph.sources.insert(id.clone(), package["source"].as_str().map(str::to_owned));
             graph.names.insert(id, text(&package["name"]));
         }
         for node in list(&metadata["resolve"]["nodes"]) {
@@ -234,6 +257,10 @@ impl Graph {
 
     fn licences(&self) -> impl Iterator<Item = (&str, &Option<String>)> {
         self.licences.iter().map(|(id, licence)| (self.names[id].as_str(), licence))
+    }
+
+    fn sources(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.sources.iter().map(|(id, source)| (self.names[id].as_str(), source.as_deref()))
     }
 
     fn direct(&self, member: &str) -> impl Iterator<Item = &str> {

@@ -1,6 +1,6 @@
 //! Bad input answers clearly and loses nothing.
 
-#![allow(clippy::disallowed_methods, reason = "tests start processes and read files")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Events from the official CloudEvents SDKs for Java, Python and JavaScript arrive unchanged.
 
-#![allow(clippy::disallowed_methods, reason = "tests start processes and read files")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! `kill -9` under load: what was acknowledged is there afterwards.
 
-#![allow(clippy::disallowed_methods, reason = "tests start processes and read files")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Out to HTTP targets: retry, dead letters, order, and at-least-once over `kill -9`.
 
-#![allow(clippy::disallowed_methods, reason = "tests start processes and read files")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Health, metrics, and stopping in order.
 
-#![allow(clippy::disallowed_methods, reason = "tests start processes and read files")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
 
 mod common;
 

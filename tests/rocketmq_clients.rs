@@ -1,6 +1,6 @@
 //! Unmodified RocketMQ clients (Java 5.5.0 and 4.9.8, Go) against a real server.
 
-#![allow(clippy::disallowed_methods, reason = "tests start processes and read files")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
 
 mod common;
 

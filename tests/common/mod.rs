@@ -3,6 +3,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "shared by several test binaries; tests start processes"
 )]
