@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| (halley_fuzz::target("properties").expect("it is listed").run)(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| (halley_fuzz::target("properties").expect("it is listed").run)(
+    input
+));

@@ -11,7 +11,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -21,7 +21,7 @@ impl Random {
 
     /// A number below `bound`, 0 where `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        if bound == 0 { 0 } else { (self.next() % bound as u64) as usize }
+        if bound == 0 { 0 } else { (self.number() % bound as u64) as usize }
     }
 }
 
@@ -62,7 +62,7 @@ fn step(random: &mut Random, input: &mut Vec<u8>, other: &[u8], words: &[&str]) 
         2 => drop(input.drain(at..at + random_len(random, input.len() - at))),
         3 => input.truncate(at),
         4 => {
-            let byte = random.next() as u8;
+            let byte = random.number() as u8;
             input.insert(at, byte);
         }
         5 => {
@@ -101,7 +101,7 @@ fn flip(random: &mut Random, input: &mut [u8], at: usize) {
 
 fn set(random: &mut Random, input: &mut [u8], at: usize) {
     if let Some(byte) = input.get_mut(at) {
-        *byte = random.next() as u8;
+        *byte = random.number() as u8;
     }
 }
 
