@@ -4,6 +4,7 @@
 //! is killed (stack overflow, out of memory) leaves nothing behind: run it again with `--trace`, which writes each input
 //! before trying it.
 
+#![allow(clippy::disallowed_methods, reason = "a runner has files, a clock and a watchdog")]
 #![forbid(unsafe_code)]
 
 use halley_fuzz::{
