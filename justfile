@@ -19,12 +19,14 @@ test *ARGS:
 # Format all code
 fmt:
     cargo fmt --all
-    cargo fmt --all --manifest-path fuzz/Cargo.toml
+    cargo fmt --manifest-path fuzz/Cargo.toml
 
 # What CI denies: formatting, clippy warnings, missing documentation
 lint:
     cargo fmt --all --check
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --manifest-path fuzz/Cargo.toml --all-targets --locked -- -D warnings
 
 # Exactly what CI runs
 ci:
@@ -40,11 +42,12 @@ bench *ARGS:
 
 # Replay the committed corpus of every decoder and mutate it for SECONDS (stable toolchain)
 fuzz-replay SECONDS="120":
-    cargo run --release --manifest-path fuzz/Cargo.toml --bin replay -- --seconds {{SECONDS}}
+    cargo run --release --locked --manifest-path fuzz/Cargo.toml --bin replay -- --seconds {{SECONDS}}
 
 # Fuzz one decoder with libFuzzer until it fails or is stopped; needs `cargo install cargo-fuzz`
 fuzz TARGET *ARGS:
-    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{TARGET}} {{ARGS}}
+    mkdir -p fuzz/corpus/{{TARGET}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run --features libfuzzer {{TARGET}} fuzz/corpus/{{TARGET}} fuzz/seeds/{{TARGET}} {{ARGS}}
 
 # The manual of the crates, in the browser
 doc:

@@ -22,7 +22,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("halley-store", &["halley-model"]),
     ("halley-machine", &["halley-filter", "halley-model"]),
     ("halley-backend", &["halley-model"]),
-    ("halley-client", &["halley-model", "halley-wire"]),
     (
         "halley-broker",
         &["halley-backend", "halley-filter", "halley-machine", "halley-model", "halley-store", "halley-wire"],
@@ -45,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("halley-connector-api", &["halley-event", "halley-model"]),
     ("halley-connector-http", &["halley-connector-api", "halley-event", "halley-model"]),
     ("halley-sim", &["halley-delivery", "halley-machine", "halley-model", "halley-store"]),
-    ("halley-bench", &["halley-client", "halley-event", "halley-model", "halley-wire"]),
+    ("halley-bench", &["halley-model", "halley-wire"]),
 ];
 
 /// Crates that decide and translate, and never act: no runtime, no sockets, no randomness, however deep.
@@ -126,7 +125,7 @@ fn pure_crates_reach_no_runtime() {
 #[test]
 fn the_shells_do_reach_a_runtime() {
     let graph = Graph::get();
-    for name in ["halley-broker", "halley-ingress", "halley-bridge", "halley-client", "halley"] {
+    for name in ["halley-broker", "halley-ingress", "halley-bridge", "halley"] {
         assert!(graph.reachable(name).contains("tokio"), "{name} should reach tokio");
     }
 }

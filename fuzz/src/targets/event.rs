@@ -56,7 +56,7 @@ fn comes_back(event: &ParsedEvent) {
     }
     same(event, &again.expect("what was written is an event"));
 
-    let json = encode::structured(&view);
+    let json = encode::structured(&view).expect("it is not compressed");
     let again = parse::request(Some(STRUCTURED), std::iter::empty(), Bytes::from(json));
     same(event, &again.expect("what was written is an event"));
 }
