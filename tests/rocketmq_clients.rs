@@ -124,6 +124,20 @@ fn a_message_reaches_an_http_target_as_an_event() {
 }
 
 #[test]
+fn a_large_message_reaches_an_http_target_as_it_was_sent() {
+    let Some(clients) = clients() else { return };
+    let sink = Sink::start();
+    let server = Server::start(&format!(
+        "targets: {{sink: {{http: {{url: \"http://{}/\"}}}}}}\nrules:\n  - {{name: r, from: {{topic: LARGE}}, to: sink}}\n",
+        sink.address
+    ));
+    // Above 4 KiB Java clients compress.
+    produce(Rocketmq::Java5, &clients, &server, &["LARGE", "1", "--body-size", "20000"]);
+    let received = sink.wait(1);
+    assert_eq!(received[0].body.len(), 20_000);
+}
+
+#[test]
 fn an_invalid_sql92_subscription_is_refused_like_rocketmq_does() {
     let Some(clients) = clients() else { return };
     let server = Server::start("");

@@ -2,10 +2,11 @@
 
 use crate::config::{Config, Mode};
 use bytes::Bytes;
-use halley_event::{EventView, STRUCTURED, encode};
+use halley_event::{DataError, EventView, STRUCTURED, encode};
 use halley_model::RecordView;
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::Full;
+use std::borrow::Cow;
 
 /// Who sends, unless the target's headers say otherwise.
 const USER_AGENT: &str = concat!("halley/", env!("CARGO_PKG_VERSION"));
@@ -14,10 +15,15 @@ const USER_AGENT: &str = concat!("halley/", env!("CARGO_PKG_VERSION"));
 pub(crate) fn build(config: &Config, record: &Bytes, cluster: &str) -> Result<Request<Full<Bytes>>, String> {
     let view = RecordView::parse(record).map_err(|error| error.to_string())?;
     let event = EventView::new(view, cluster);
-    let mut request = Request::new(match config.mode {
-        Mode::Binary => Full::new(view.body_of(record)),
-        Mode::Structured => Full::new(encode::structured(&event).into()),
-    });
+    let unreadable = |error: DataError| error.to_string();
+    let mut request = Request::new(Full::new(match config.mode {
+        Mode::Binary => match event.data().map_err(unreadable)? {
+            // As it lies in the log, by reference.
+            Cow::Borrowed(_) => view.body_of(record),
+            Cow::Owned(plain) => plain.into(),
+        },
+        Mode::Structured => encode::structured(&event).map_err(unreadable)?.into(),
+    }));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = config.url.clone();
     let headers = request.headers_mut();

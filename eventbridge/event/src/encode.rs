@@ -1,6 +1,6 @@
 //! Stored events as HTTP requests: binary mode, and structured JSON.
 
-use crate::{EventView, is_json, media_type};
+use crate::{DataError, EventView, is_json, media_type};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
@@ -29,13 +29,14 @@ pub fn binary(event: &EventView<'_>) -> Binary {
 }
 
 /// An event as one JSON object.
-pub fn structured(event: &EventView<'_>) -> Vec<u8> {
+pub fn structured(event: &EventView<'_>) -> Result<Vec<u8>, DataError> {
+    let data = event.data()?;
     let attributes = event.attributes();
     let find = |name: &str| attributes.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value);
     let old = find("specversion") == Some("0.3");
     let encoded = old && find("datacontentencoding").is_some();
-    let form = form_of(event.data(), find("datacontenttype"), encoded);
-    let mut out = Vec::with_capacity(event.data().len() + 512);
+    let form = form_of(&data, find("datacontenttype"), encoded);
+    let mut out = Vec::with_capacity(data.len() + 512);
     for (name, value) in &attributes {
         if old && *name == "datacontentencoding" && matches!(form, Form::Bytes(_)) {
             // Said to be encoded, but no text: it is encoded below, which says so once.
@@ -64,7 +65,7 @@ pub fn structured(event: &EventView<'_>) -> Vec<u8> {
         }
     }
     out.push(b'}');
-    out
+    Ok(out)
 }
 
 /// How data stands in JSON.

@@ -15,7 +15,7 @@ mod time;
 mod view;
 
 pub use parse::{ParseError, ParsedEvent};
-pub use view::{EventView, MESSAGE_TYPE};
+pub use view::{DataError, EventView, MESSAGE_TYPE, PLAIN_BYTES_MAX};
 
 /// Media type of one event as JSON.
 pub const STRUCTURED: &str = "application/cloudevents+json";

@@ -4,8 +4,26 @@ use crate::{
     attribute::{self, REQUIRED},
     time,
 };
-use halley_model::{RecordView, id, property};
-use std::borrow::Cow;
+use flate2::read::ZlibDecoder;
+use halley_model::{RecordView, id, property, record::flag};
+use std::{borrow::Cow, io::Read};
+
+/// Longest data that a compressed message may hold, in bytes; RocketMQ itself has no such bound.
+pub const PLAIN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Why a message's data cannot be read. It never can.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DataError {
+    /// Compressed in a way that is not understood.
+    #[error("the message is compressed with {0}, which is not supported")]
+    Compression(&'static str),
+    /// Not what its flag says.
+    #[error("the message's compressed body is damaged")]
+    Damaged,
+    /// Too long.
+    #[error("the message has more than {PLAIN_BYTES_MAX} bytes when decompressed")]
+    TooLong,
+}
 
 /// The type of messages that are not events.
 pub const MESSAGE_TYPE: &str = "org.apache.rocketmq.message";
@@ -49,9 +67,27 @@ impl<'a> EventView<'a> {
         self.is_event
     }
 
-    /// The data.
-    pub fn data(&self) -> &'a [u8] {
-        self.record.body()
+    /// The data. Java clients compress bodies above 4 KiB with zlib (`compressMsgBodyOverHowmuch`); who looks at a message as
+    /// an event wants what the producer sent.
+    pub fn data(&self) -> Result<Cow<'a, [u8]>, DataError> {
+        let body = self.record.body();
+        if self.record.system_flag() & flag::COMPRESSED == 0 {
+            return Ok(Cow::Borrowed(body));
+        }
+        // Bits 8 to 10 name the algorithm; old clients leave them 0 and mean zlib (`MessageSysFlag`, 5.5).
+        match self.record.system_flag() >> 8 & 7 {
+            0 | 3 => {}
+            1 => return Err(DataError::Compression("LZ4")),
+            2 => return Err(DataError::Compression("Zstandard")),
+            _ => return Err(DataError::Compression("an unknown algorithm")),
+        }
+        let mut plain = Vec::new();
+        let read = ZlibDecoder::new(body).take(PLAIN_BYTES_MAX + 1).read_to_end(&mut plain);
+        match read {
+            Err(_) => Err(DataError::Damaged),
+            Ok(length) if length as u64 > PLAIN_BYTES_MAX => Err(DataError::TooLong),
+            Ok(_) => Ok(Cow::Owned(plain)),
+        }
     }
 
     /// An attribute's value. An event that lacks a required one, as RocketMQ clients can write it, shows the message's.

@@ -6,7 +6,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "a runner has files, a clock and a watchdog")]
 #![forbid(unsafe_code)]
-#![allow(clippy::disallowed_methods, reason = "this is a tool: it has files, a clock and a watching thread")]
 
 use halley_fuzz::{
     TARGETS, Target,

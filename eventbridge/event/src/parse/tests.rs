@@ -63,9 +63,9 @@ fn out_and_in(event: &ParsedEvent) -> [ParsedEvent; 2] {
     let binary = encode::binary(&view);
     let headers: Vec<_> =
         binary.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let data = Bytes::copy_from_slice(view.data());
+    let data = Bytes::copy_from_slice(&view.data().unwrap());
     let one = request(binary.content_type.as_deref(), headers.into_iter(), data).unwrap().remove(0);
-    let json = String::from_utf8(encode::structured(&view)).unwrap();
+    let json = String::from_utf8(encode::structured(&view).unwrap()).unwrap();
     let two = structured(&json).unwrap_or_else(|error| panic!("{json}: {error}")).remove(0);
     [one, two]
 }
@@ -239,7 +239,7 @@ fn what_clients_store_as_events_leaves_as_valid_events() {
     for (name, value) in expected {
         assert_eq!(view.attribute(name).as_deref(), Some(value));
     }
-    let json = String::from_utf8(encode::structured(&view)).unwrap();
+    let json = String::from_utf8(encode::structured(&view).unwrap()).unwrap();
     let event = structured(&json).unwrap().remove(0);
     assert_eq!(event.data, Bytes::from_static(b"\"\xff\""));
     assert!(!json.contains("secret"));
@@ -285,9 +285,32 @@ fn messages_are_seen_as_events() {
     assert_eq!((of("time"), of("rocketmqoffset")), ("2023-11-14T22:13:20.000Z".into(), "5".into()));
     assert_eq!(view.property("color"), Some("red"));
     assert_eq!(view.attribute("color"), None);
-    let json: serde_json::Value = serde_json::from_slice(&encode::structured(&view)).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&encode::structured(&view).unwrap()).unwrap();
     assert_eq!(json["data_base64"], "aGk=");
     assert_eq!(json["type"], crate::view::MESSAGE_TYPE);
+}
+
+#[test]
+fn compressed_messages_show_what_was_sent() {
+    use flate2::{Compression, read::ZlibEncoder};
+    use std::io::Read;
+    let mut body = Vec::new();
+    ZlibEncoder::new(&b"hello hello hello"[..], Compression::default()).read_to_end(&mut body).unwrap();
+    let seen = |flags: i32, body: &[u8]| {
+        let mut record = stored(&ParsedEvent { properties: Vec::new(), data: Bytes::copy_from_slice(body) });
+        record[36..40].copy_from_slice(&flags.to_be_bytes());
+        EventView::new(RecordView::parse(&record).unwrap(), "c").data().map(|data| data.into_owned())
+    };
+    for flags in [1, 0x301] {
+        assert_eq!(seen(flags, &body).as_deref(), Ok(&b"hello hello hello"[..]));
+    }
+    assert_eq!(seen(0, b"plain").as_deref(), Ok(&b"plain"[..]));
+    assert_eq!(seen(1, b"plain"), Err(crate::DataError::Damaged));
+    assert_eq!(seen(0x101, &body), Err(crate::DataError::Compression("LZ4")));
+    let bomb = vec![0; crate::PLAIN_BYTES_MAX as usize + 1];
+    let mut body = Vec::new();
+    ZlibEncoder::new(&bomb[..], Compression::fast()).read_to_end(&mut body).unwrap();
+    assert_eq!(seen(1, &body), Err(crate::DataError::TooLong));
 }
 
 proptest! {

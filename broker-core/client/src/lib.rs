@@ -1,1 +1,0 @@
-//! A small asynchronous Remoting client.
