@@ -47,11 +47,21 @@ impl Server {
     /// Starts a server with these buses, targets and rules.
     pub fn start(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Self::start_with(dir, &data, config)
+    }
+
+    /// Starts a server that stores in a folder of the caller's.
+    pub fn start_in(data: &std::path::Path, config: &str) -> Self {
+        Self::start_with(tempfile::tempdir().unwrap(), data, config)
+    }
+
+    fn start_with(dir: tempfile::TempDir, data: &std::path::Path, config: &str) -> Self {
         let [ingress, namesrv, broker, admin] = free_ports();
         let server = format!(
             "server:\n  data: {}\n  namesrv: {{listen: \"{namesrv}\"}}\n  broker: {{listen: \"{broker}\"}}\n  \
              ingress: {{listen: \"{ingress}\"}}\n  admin: {{listen: \"{admin}\"}}\n",
-            dir.path().join("data").display()
+            data.display()
         );
         fs::write(dir.path().join("halley.yaml"), format!("{server}{config}")).unwrap();
         let child = spawn(&dir);
