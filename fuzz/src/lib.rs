@@ -122,6 +122,20 @@ pub const TARGETS: &[Target] = &[
         ],
     },
     Target {
+        name: "stored_event",
+        run: event::stored_event,
+        seeds: event::stored_event_seeds,
+        words: &[
+            "ce_specversion\x011.0\x02",
+            "ce_",
+            "ce_data\x01x\x02",
+            "ce_time\x01x\x02",
+            "ce_datacontenttype\x01",
+            "\u{feff}",
+            "\u{fdd0}",
+        ],
+    },
+    Target {
         name: "yaml_config",
         run: rules::yaml_config,
         seeds: rules::yaml_config_seeds,

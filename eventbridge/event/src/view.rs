@@ -127,11 +127,11 @@ impl<'a> EventView<'a> {
     /// What RocketMQ clients store is not checked: names that are none are left out, of two alike the first counts.
     fn attributes_of_event(&self) -> Vec<(&'a str, Cow<'a, str>)> {
         let mut all: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(12);
-        for (key, value) in property::iter(self.record.properties()) {
+        for (key, _) in property::iter(self.record.properties()) {
             let Some(name) = key.strip_prefix(property::EVENT_PREFIX) else { continue };
-            let usable = attribute::is_name(name) && !(value.is_empty() && REQUIRED.contains(&name));
-            if usable && !all.iter().any(|(known, _)| *known == name) {
-                all.push((name, Cow::Borrowed(value)));
+            if attribute::is_name(name) && !all.iter().any(|(known, _)| *known == name) {
+                // Asked for anew, so that rules and targets never see different values.
+                all.extend(self.attribute(name).map(|value| (name, value)));
             }
         }
         for name in REQUIRED {

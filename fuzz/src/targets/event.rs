@@ -2,8 +2,11 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use halley_event::{BATCH, EventView, ParsedEvent, STRUCTURED, encode, parse};
-use halley_model::{RecordBody, RecordView, property, record::Place};
+use halley_event::{BATCH, EventView, ParsedEvent, STRUCTURED, attribute, encode, parse};
+use halley_model::{
+    RecordBody, RecordView, property,
+    record::{Place, flag},
+};
 use std::{collections::BTreeMap, net::SocketAddr};
 
 /// A request: lines `name: value`, an empty line, the body.
@@ -109,6 +112,58 @@ fn split(input: &[u8]) -> (Option<String>, Headers<'_>, &[u8]) {
         }
     }
     (content_type, headers, rest)
+}
+
+/// A stored record, whoever wrote it: seen as an event it can be asked for anything, and leaves as proper headers and
+/// proper JSON. Attributes that RocketMQ clients wrote are not checked, so it need not be an event that Halley would take.
+pub fn stored_event(input: &[u8]) {
+    let Ok(record) = RecordView::parse(input) else { return };
+    let view = EventView::new(record, "cluster");
+    for (name, value) in view.attributes() {
+        assert_eq!(view.attribute(name), Some(value), "{name}");
+    }
+    let _ = (view.property("TAGS"), view.tag(), view.data());
+    let binary = encode::binary(&view);
+    let values = binary.headers.iter().map(|(_, value)| value).chain(&binary.content_type);
+    assert!(values.clone().all(|value| value.bytes().all(|byte| (b' '..=b'~').contains(&byte))));
+    assert!(binary.headers.iter().all(|(name, _)| name.strip_prefix("ce-").is_some_and(attribute::is_name)));
+    if let Ok(json) = encode::structured(&view) {
+        let json: serde_json::Value = serde_json::from_slice(&json).expect("what leaves is JSON");
+        let members = json.as_object().expect("an event is an object");
+        assert!(attribute::REQUIRED.iter().all(|name| members.contains_key(*name)));
+    }
+}
+
+/// An event, a message, one with a compressed body, and an event that lacks what it should have.
+pub fn stored_event_seeds() -> Vec<Vec<u8>> {
+    // `hello hello hello hello` as zlib has it.
+    let compressed =
+        [0x78, 0x9C, 0xCB, 0x48, 0xCD, 0xC9, 0xC9, 0x57, 0xC8, 0x40, 0x27, 0x01, 0x68, 0x03, 0x08, 0xB1];
+    let address: SocketAddr = "127.0.0.1:10911".parse().expect("an address");
+    let cases: [(i32, &[u8], &[u8]); 4] = [
+        (0, b"{\"a\":1}", b"ce_specversion\x011.0\x02ce_id\x011\x02ce_source\x01/s\x02ce_type\x01t\x02ce_datacontenttype\x01application/json\x02"),
+        (0, b"hello", b"TAGS\x01blue\x02KEYS\x01a b\x02UNIQ_KEY\x017F0000010000\x02contentType\x01text/plain\x02"),
+        (flag::COMPRESSED, &compressed, b"UNIQ_KEY\x017F0000010001\x02"),
+        (0, b"\xFF", b"ce_specversion\x010.3\x02ce_Id\x01x\x02ce_source\x01\x02ce_datacontentencoding\x01base64\x02"),
+    ];
+    let encode = |(system_flag, body, properties): &(i32, &[u8], &[u8])| {
+        let record = RecordBody {
+            topic: "orders",
+            queue: 1,
+            flag: 0,
+            system_flag: *system_flag,
+            born: 0,
+            born_host: address,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body,
+            properties,
+        };
+        let mut bytes = Vec::new();
+        record.encode(&Place { queue_offset: 7, log_offset: 56, stored: 1, store_host: address }, &mut bytes);
+        bytes
+    };
+    cases.iter().map(encode).collect()
 }
 
 /// Binary, structured and batched requests of both versions.
