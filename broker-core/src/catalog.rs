@@ -63,7 +63,7 @@ impl Catalog {
             return Ok(existing);
         }
         let mut created = None;
-        self.change(|topics| {
+        self.change(topic, |topics| {
             // Another connection may have been faster.
             if let Some(existing) = topics.get(topic) {
                 created = Some(existing.clone());
@@ -78,7 +78,8 @@ impl Catalog {
     /// Creates or changes a topic, see [`Topics::update`]. The change is durable when the returned offset is
     /// acknowledged.
     pub(crate) fn update(&self, config: TopicConfig) -> Result<LogOffset, ChangeError> {
-        self.change(|topics| topics.update(config))
+        let name = config.name.clone();
+        self.change(&name, |topics| topics.update(config))
     }
 
     /// Creates or widens a topic, see [`Topics::ensure`].
@@ -86,7 +87,7 @@ impl Catalog {
         if self.get(topic).is_some_and(|existing| existing.queues() >= queues) {
             return Ok(0);
         }
-        self.change(|topics| topics.ensure(topic, queues))
+        self.change(topic, |topics| topics.ensure(topic, queues))
     }
 
     /// Who serves the topic.
@@ -104,16 +105,24 @@ impl Catalog {
         look(&self.topics.read())
     }
 
+    /// Changes `topic` in memory and in the log, or in neither: while the table is locked nobody sees a topic that the log
+    /// may not take.
     fn change(
         &self,
+        topic: &str,
         change: impl FnOnce(&mut Topics) -> Result<Option<Arc<TopicConfig>>, CreateError>,
     ) -> Result<LogOffset, ChangeError> {
         let (config, end) = {
             let mut topics = self.topics.write();
+            let before = topics.get(topic).cloned();
             let Some(config) = change(&mut topics)? else { return Ok(0) };
-            // A change that the log did not take stays in memory only; the next change of the topic logs it again,
-            // and until then it is as good as not acknowledged: the caller gets the error.
-            (config.clone(), self.writer.write(&StateRecord::topic(&config))?)
+            match self.writer.write(&StateRecord::topic(&config)) {
+                Ok(end) => (config, end),
+                Err(error) => {
+                    topics.restore(&config.name, before);
+                    return Err(error.into());
+                }
+            }
         };
         self.routes.write().topic(&self.identity.name, config);
         Ok(end)

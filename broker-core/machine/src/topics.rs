@@ -73,6 +73,14 @@ impl Topics {
         config
     }
 
+    /// Takes a change back that could not be logged: the topic is again what it was before, or gone.
+    pub fn restore(&mut self, topic: &TopicName, before: Option<Arc<TopicConfig>>) {
+        match before {
+            Some(before) => _ = self.table.insert(topic.clone(), before),
+            None => _ = self.table.remove(topic),
+        }
+    }
+
     /// Creates or changes a topic on an administrator's word (request 17). Returns the new settings, `None` where
     /// nothing changed. Queue counts never shrink what exists: a smaller count only hides queues.
     pub fn update(&mut self, config: TopicConfig) -> Result<Option<Arc<TopicConfig>>, CreateError> {
@@ -165,6 +173,11 @@ mod tests {
         assert!(matches!(topics.update(TopicConfig::new(name("TBW102"), 4)), Err(CreateError::System(_))));
         assert!(matches!(topics.update(TopicConfig::new(name("t"), 0)), Err(CreateError::Queues(0))));
         assert!(topics.ensure(&name("t"), 2).unwrap().is_none());
+        let before = topics.get("t").cloned();
         assert_eq!(topics.ensure(&name("t"), 6).unwrap().unwrap().queues(), 6);
+        topics.restore(&name("t"), before);
+        assert_eq!(topics.get("t").unwrap().queues(), 4);
+        topics.restore(&name("t"), None);
+        assert!(topics.get("t").is_none());
     }
 }
