@@ -39,6 +39,31 @@ fn sigterm_ends_with_0_within_5_s_and_loses_nothing() {
 }
 
 #[test]
+fn hanging_clients_and_targets_do_not_hold_up_a_stop() {
+    // A target that takes requests and never answers, and clients that begin requests and never end them.
+    let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!(
+        "targets: {{t: {{http: {{url: \"http://{}/\"}}}}}}\nrules:\n  - {{name: r, from: {{bus: default}}, to: t}}\n",
+        target.local_addr().unwrap()
+    );
+    let mut server = Server::start(&config);
+    assert_eq!(server.post_event("/", "1", "t").status, 202);
+    let _delivery = target.accept().unwrap();
+    let half = |address| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        std::io::Write::write_all(&mut stream, b"POST / HTTP/1.1\r\ncontent-length: 9\r\nce-id: 1\r\n")
+            .unwrap();
+        stream
+    };
+    let mut in_body = half(server.ingress);
+    std::io::Write::write_all(&mut in_body, b"\r\nx").unwrap();
+    let _clients = [in_body, half(server.ingress), half(server.admin), half(server.broker)];
+    let started = Instant::now();
+    assert!(server.terminate().success());
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn a_second_process_on_the_same_data_is_refused() {
     let server = Server::start("");
     let data = server.dir.path().join("data");

@@ -39,7 +39,7 @@ const IDLE_MAX: Duration = Duration::from_secs(120);
 const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// When the server stops, a connection has this long for replies that wait for the log.
-const DRAIN_MAX: Duration = Duration::from_secs(3);
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// What handles the frames of a listener's connections.
 pub(crate) trait Service: Send + Sync + 'static {

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Closing waits so long for the last records to be acknowledged.
-const FINISH_MAX: Duration = Duration::from_secs(3);
+const FINISH_MAX: Duration = Duration::from_secs(1);
 
 pub(crate) struct Housekeeping<D: Disk> {
     pub(crate) catalog: Arc<Catalog>,

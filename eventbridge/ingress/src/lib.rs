@@ -45,7 +45,7 @@ impl Default for Limits {
             connections: 16_384,
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),
-            drain_time: Duration::from_secs(3),
+            drain_time: Duration::from_millis(1500),
         }
     }
 }
