@@ -58,12 +58,14 @@ impl<D: Disk> Housekeeping<D> {
 
     /// Writes what is known as a snapshot, so that the next start reads little of the log. A failure costs only that.
     pub(crate) fn snapshot(&self) {
-        // The position first: the state may already be further, which folding the records again does not harm.
-        let at = self.log.acked();
+        // Where folding goes on is read before the state, which may then already know more: folding the same records again
+        // does no harm. The position is read last: recovery drops a snapshot that lies beyond the log's end, so that none
+        // survives that knows of records which a power cut took.
         let next = self.reader.bounds(STATE_TOPIC, 0).map_or(0, |(_, max)| max);
         let state = self.catalog.with_topics(|topics| {
             self.progress.with_offsets(|offsets| StateRecord::everything(topics, offsets))
         });
+        let at = self.log.acked();
         let written = serde_json::to_vec(&Snapshot { next, state })
             .map_err(|error| error.to_string())
             .and_then(|bytes| self.snapshots.write(at, &bytes).map_err(|error| error.to_string()));
