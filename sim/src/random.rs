@@ -31,4 +31,14 @@ impl Random {
     pub(crate) fn percent(&mut self, of_hundred: u64) -> bool {
         self.next() % 100 < of_hundred
     }
+
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        let at = self.next() % from.len() as u64;
+        from[usize::try_from(at).expect("an index fits usize")]
+    }
+
+    /// Another generator, so that what one part draws does not shift what others draw.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
 }

@@ -1,31 +1,70 @@
 use super::*;
+use halley_delivery::Canary as DeliveryBug;
+use halley_store::Canary as StoreBug;
 
-#[test]
-fn nothing_is_violated_and_a_seed_decides_everything() {
-    for seed in 0..60 {
-        let outcome =
-            run(seed, None, false).unwrap_or_else(|failure| panic!("seed {seed}: {}", failure.violation));
-        if seed % 10 == 0 {
-            assert_eq!(run(seed, None, true).unwrap().hash, outcome.hash, "seed {seed} twice");
+/// Runs seeds; gives what they covered.
+fn check(seeds: std::ops::Range<u64>) -> Coverage {
+    let mut coverage = Coverage::default();
+    for seed in seeds {
+        let report = run(seed, None, false);
+        if let Err(violation) = report.result {
+            panic!("seed {seed}: {violation}\nreplay it: cargo run -p halley-sim -- replay {seed}");
         }
+        coverage.add(&report.coverage);
     }
+    coverage
 }
 
 #[test]
-fn planted_bugs_are_found() {
-    let quick = [
-        Bug::Store(store::Canary::AckBeforeSync),
-        Bug::Store(store::Canary::SyncErrorIgnored),
-        Bug::Store(store::Canary::IndexAheadOfLog),
-        Bug::Store(store::Canary::OffsetReused),
-        Bug::Delivery(delivery::Canary::DeadLetterDropped),
-        Bug::Delivery(delivery::Canary::CursorPastOpen),
-        Bug::Delivery(delivery::Canary::RetryForgetsOrder),
-    ];
-    for bug in quick {
-        assert!(
-            (0..400).any(|seed| run(seed, Some(bug), false).is_err()),
-            "{bug:?} is not found in 400 seeds"
-        );
+fn no_seed_breaks_a_promise_and_everything_strikes() {
+    let coverage = check(0..100);
+    assert_eq!(coverage.missing(), Vec::<String>::new());
+}
+
+#[test]
+fn one_seed_has_one_history() {
+    for seed in 100..110 {
+        let (first, second) = (run(seed, None, false), run(seed, None, true));
+        assert_eq!(first.hash, second.hash, "seed {seed}");
+        assert!(!second.lines.is_empty());
+    }
+    assert_ne!(run(100, None, false).hash, run(101, None, false).hash);
+}
+
+/// Asserts that one of the seeds finds the bug.
+fn finds(bug: Bug, mut seeds: std::ops::Range<u64>) {
+    let found = seeds.any(|seed| run(seed, Some(bug), false).result.is_err());
+    assert!(found, "{bug:?} is not found");
+}
+
+#[test]
+fn planted_bugs_of_the_store_are_found() {
+    finds(Bug::Store(StoreBug::AckBeforeSync), 0..100);
+    finds(Bug::Store(StoreBug::SyncErrorIgnored), 0..200);
+    finds(Bug::Store(StoreBug::TailCrcSkipped), 0..100);
+    // Needs two crashes at one place; `halley-sim canaries` gets there from seed 0.
+    finds(Bug::Store(StoreBug::ChainSkipped), 770..780);
+    finds(Bug::Store(StoreBug::OffsetReused), 0..20);
+    finds(Bug::Store(StoreBug::IndexAheadOfLog), 0..100);
+    finds(Bug::Store(StoreBug::RenameUnsynced), 0..100);
+}
+
+#[test]
+fn planted_bugs_of_deliveries_are_found() {
+    finds(Bug::Delivery(DeliveryBug::DeadLetterDropped), 0..50);
+    finds(Bug::Delivery(DeliveryBug::CursorPastOpen), 0..50);
+    finds(Bug::Delivery(DeliveryBug::RetryForgetsOrder), 0..100);
+}
+
+/// Seeds that found something, each with what it was.
+mod regressions {
+    use super::*;
+
+    /// A snapshot was said to be true from a log offset read before the state was: under `os`, the power took events and
+    /// dead letters that the snapshot's cursors had passed.
+    #[test]
+    fn a_snapshot_knows_no_more_than_the_log_it_needs() {
+        check(950..951);
+        check(1822..1823);
     }
 }

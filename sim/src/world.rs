@@ -1,592 +1,424 @@
-//! The world of one seed.
+//! The world of one seed: what happens, one thing after another.
 
 use crate::{
-    Bug, Coverage, Outcome,
-    books::{Books, Id, Place, Violation, violation},
+    Bug, Report,
+    checker::{Check, Violation, ensure, violated},
+    faults::{Fault, Happened},
+    message,
+    node::{Node, StartError},
     random::Random,
-    target::{self, Answer},
-    trace::Trace,
+    scene::{Event, Inside, Request, Scene},
+    target::Target,
 };
-use halley_delivery::{
-    Backoff, Checkpoint, Cursor, Effect, Fetched, Growth, Input, Jitter, Limits, Machine, Policy, StreamId,
-};
-use halley_machine::{
-    offsets::{Committed, Offsets},
-    state::{STATE_TOPIC, StateRecord},
-    topics::Topics,
-};
-use halley_model::{GroupName, LogOffset, Millis, RecordBody, RecordView, TopicName};
-use halley_store::{
-    Durability, Log, LogIo, LogReader, Opened, Options, StageError,
-    disk::{Crash, SimDisk},
-};
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use halley_delivery::Verdict;
+use halley_model::Millis;
+use halley_store::disk::{Crash, SimDisk};
 
-const TOPIC: &str = "T";
-const LETTERS: &str = "%DLQ%target";
-const QUEUES: u32 = 3;
-const KEYS: u64 = 3;
-const STEPS: usize = 300;
-const INFLIGHT_MAX: usize = 4;
 const START: Millis = 1_700_000_000_000;
 
+/// How long after the last fault everything must have come to its end.
+const HEALING_MAX: Millis = 900_000;
+
+/// Most things that happen in one run. More is a loop that makes no progress.
+const EVENTS_MAX: u64 = 300_000;
+
+/// No new events are sent beyond so many.
+const SENDS_MAX: u64 = 500;
+
+/// See the module's documentation.
 pub(crate) struct World {
-    random: Random,
-    trace: Trace,
-    now: Millis,
-    bug: Option<Bug>,
-    chances: Chances,
+    scene: Scene,
     disk: SimDisk,
-    durability: Durability,
-    store: Option<Store>,
-    books: Books,
-    coverage: Coverage,
-    next_id: Id,
-    next_group: u64,
-    /// Everything is healed, and the target accepts all.
-    healed: bool,
-}
-
-/// Which kinds of trouble this seed has, in percent per step (swarm testing: each is off in half of the seeds).
-struct Chances {
-    crash: u64,
-    disk_fault: u64,
-    full: u64,
-    delivery: u64,
-    ordered: bool,
-}
-
-/// What lives from one start of the process to its end.
-struct Store {
-    log: Log,
-    io: LogIo<SimDisk>,
-    reader: LogReader<SimDisk>,
-    offsets: Offsets,
-    machine: Machine,
-    effects: Vec<Effect>,
-    /// Groups that wait for their acknowledgement, by the end they wait for.
-    waiting: Vec<(LogOffset, u64)>,
-    /// Attempts under way.
-    attempts: Vec<(StreamId, u64, Answer)>,
-    /// Dead letters that wait for their acknowledgement.
-    letters: Vec<(LogOffset, StreamId, u64)>,
-    /// Fetches that the machine waits for.
-    fetches: Vec<(StreamId, u64, usize)>,
-    /// Where the consumer is.
-    read: [u64; QUEUES as usize],
+    node: Option<Node>,
+    targets: Vec<Target>,
+    /// What producers draw from, so that the load does not depend on the faults.
+    producers: Random,
+    /// The fault that is planned for a call of the disk, and how many had happened before.
+    planned: Option<(Fault, u64)>,
+    /// Recovery is to be interrupted at this call.
+    interrupt_start: Option<u64>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, bug: Option<Bug>, keep: bool) -> Self {
-        let mut random = Random::new(seed);
-        let mut chance = |high| if random.percent(50) { 0 } else { random.between(1, high) };
-        let chances = Chances {
-            crash: chance(8),
-            disk_fault: chance(6),
-            full: chance(5),
-            delivery: 30 + chance(40),
-            ordered: chance(2) > 0,
-        };
-        let durability = if random.percent(65) { Durability::Sync } else { Durability::Os };
-        let disk = SimDisk::new(random.next());
-        Self {
-            random,
-            trace: Trace::new(START, keep),
-            now: START,
-            bug,
-            chances,
-            disk,
-            durability,
-            store: None,
-            books: Books::default(),
-            coverage: Coverage::default(),
-            next_id: 1,
-            next_group: 1,
-            healed: false,
-        }
+        let mut scene = Scene::new(seed, START, bug, keep);
+        let disk = SimDisk::new(scene.random.next());
+        let producers = scene.random.fork();
+        let targets = (0..scene.plan.targets.len()).map(|_| Target::draw(&mut scene)).collect();
+        Self { scene, disk, node: None, targets, producers, planned: None, interrupt_start: None }
     }
 
-    pub(crate) fn into_outcome(mut self) -> Outcome {
-        self.trace.mix(self.disk.trace_hash());
-        Outcome { hash: self.trace.hash(), coverage: self.coverage, history: self.trace.into_lines() }
-    }
-
-    /// Trouble first, then everything is healed and must come to its end.
+    /// Trouble first; then everything is healed and must come to its end; then everything is read once more.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
-        self.open()?;
-        for _ in 0..STEPS {
-            self.step()?;
+        let plan = self.scene.plan.to_string();
+        self.scene.trace.note(START, format_args!("{plan}"));
+        self.schedule();
+        let (mut events, end) = (0, START + self.scene.plan.chaos);
+        while self.scene.now < end {
+            self.next(&mut events)?;
         }
         self.heal()?;
-        for _ in 0..20_000 {
-            self.now += 20;
-            self.write()?;
-            self.deliver()?;
-            self.persist();
-            if self.is_quiet() {
-                break;
-            }
-        }
-        self.check_end()
+        self.settle(&mut events)?;
+        // Once more from the disk. Under `os` the power may take the last letters and commits: they are made up for.
+        let crash = if self.scene.random.percent(50) { Crash::Kill } else { Crash::PowerCut };
+        self.crash(crash);
+        self.start()?;
+        self.settle(&mut events)?;
+        self.scene.delivery.at_the_end()
     }
 
-    fn step(&mut self) -> Result<(), Violation> {
-        self.now += self.random.millis(0, 30);
-        let roll = self.random.next() % 100;
-        if self.random.percent(self.chances.crash) {
-            let crash = self.crash_kind();
-            return self.crash(crash);
+    /// Lets things happen until nothing is unfinished.
+    fn settle(&mut self, events: &mut u64) -> Result<(), Violation> {
+        let deadline = self.scene.now + HEALING_MAX;
+        while !self.node.as_ref().is_some_and(|node| node.is_quiet(&self.scene)) {
+            ensure(self.scene.now < deadline, Check::Liveness, || {
+                format!("{HEALING_MAX} ms after the last fault something is still unfinished")
+            })?;
+            self.next(events)?;
         }
-        if self.random.percent(self.chances.disk_fault) {
-            self.plan_fault();
+        self.scene.trace.note(self.scene.now, format_args!("everything is quiet"));
+        Ok(())
+    }
+
+    /// What is to be told of the run.
+    pub(crate) fn into_report(mut self, seed: u64, result: Result<(), Violation>) -> Report {
+        self.scene.trace.mix(self.disk.trace_hash());
+        Report {
+            seed,
+            result,
+            hash: self.scene.trace.hash(),
+            coverage: self.scene.coverage,
+            lines: self.scene.trace.into_lines(),
         }
-        if self.random.percent(self.chances.full) {
-            let room = self.random.percent(50).then(|| self.disk.used() + self.random.between(0, 6000));
-            self.disk.set_capacity(room);
-            self.trace.note(self.now, format_args!("room on the disk: {room:?}"));
+    }
+
+    fn schedule(&mut self) {
+        let scene = &mut self.scene;
+        scene.after(0, Event::Start);
+        for producer in 0..scene.plan.producers {
+            scene.after(1, Event::Send(producer));
         }
-        match roll {
-            0..40 => self.send(),
-            40..70 => self.write()?,
-            70..80 => self.read()?,
-            80..85 => self.persist(),
-            _ => {}
+        let faults = scene.plan.faults;
+        for fault in Fault::TIMED.into_iter().filter(|fault| faults.has(*fault)) {
+            for _ in 0..scene.random.between(1, scene.plan.strikes_max) {
+                let at = scene.random.millis(50, scene.plan.chaos);
+                scene.after(at, Event::Strike(fault));
+            }
         }
-        if self.random.percent(self.chances.delivery) {
-            self.deliver()?;
+    }
+
+    fn next(&mut self, events: &mut u64) -> Result<(), Violation> {
+        let Some(event) = self.scene.next() else {
+            return violated(Check::Liveness, "nothing is left to happen".to_owned());
+        };
+        *events += 1;
+        ensure(*events < EVENTS_MAX, Check::Liveness, || {
+            format!("{EVENTS_MAX} things happened, without an end")
+        })?;
+        match event {
+            Event::Send(producer) => self.send(producer)?,
+            Event::Start => self.start()?,
+            Event::Strike(fault) => self.strike(fault)?,
+            Event::Room => self.disk.set_capacity(None),
+            Event::Arrive(request) => self.arrive(request),
+            Event::Inside(life, event) if life == self.scene.life => self.inside(event)?,
+            Event::Inside(..) => {}
+        }
+        self.look_at_disk();
+        if self.node.as_ref().is_some_and(|node| node.is_stopping && node.is_idle()) {
+            self.stopped()?;
         }
         Ok(())
     }
 
-    /// Under `os` a power cut may take what was acknowledged, so that only kills are tried there.
-    fn crash_kind(&mut self) -> Crash {
-        if self.durability == Durability::Sync && self.random.percent(60) {
-            Crash::PowerCut
-        } else {
-            Crash::Kill
-        }
-    }
-
-    fn plan_fault(&mut self) {
-        let nth = self.random.between(1, 6);
-        match self.random.next() % 3 {
-            0 => self.disk.fail_sync(nth),
-            1 => self.disk.fail_write(nth),
-            _ => self.disk.switch_off_after(nth),
-        }
-        self.trace.note(self.now, format_args!("a fault is planned at the {nth}th call"));
-    }
-
-    /// The process ends, and starts again.
-    fn crash(&mut self, crash: Crash) -> Result<(), Violation> {
-        match crash {
-            Crash::Kill => self.coverage.kills += 1,
-            Crash::PowerCut => self.coverage.power_cuts += 1,
-        }
-        self.trace.note(self.now, format_args!("{crash:?}"));
-        self.store = None;
-        self.disk.heal();
-        self.disk.crash(crash);
-        self.open()
-    }
-
-    fn open(&mut self) -> Result<(), Violation> {
-        let host: SocketAddr = ([127, 0, 0, 1], 10911).into();
-        let mut options = Options::new(self.durability, host);
-        options.segment_bytes = 4096;
-        options.canary = match self.bug {
-            Some(Bug::Store(canary)) => Some(canary),
-            _ => None,
-        };
-        let opened = loop {
-            match halley_store::open(Arc::new(self.disk.clone()), options.clone(), self.now) {
-                Ok(opened) => break opened,
-                // There must be room to start; an operator would make some.
-                Err(halley_store::OpenError::Disk(error)) if self.disk.used() > 0 => {
-                    self.trace.note(self.now, format_args!("cannot open: {error}"));
-                    self.disk.set_capacity(None);
-                    self.disk.heal();
-                    self.disk.crash(Crash::Kill);
-                }
-                Err(error) => return violation("C1", format!("the store cannot be opened: {error}")),
+    fn inside(&mut self, event: Inside) -> Result<(), Violation> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let scene = &mut self.scene;
+        match event {
+            Inside::WriteLog => node.write_log(scene),
+            Inside::Flush => node.flush(scene),
+            Inside::LogOffsets => {
+                scene.inside(scene.plan.state_gap, Inside::LogOffsets);
+                node.log_offsets(scene)
             }
-        };
-        let Opened { log, io, reader, recovery, .. } = opened;
-        self.trace.note(self.now, format_args!("opened, the log ends at {}", recovery.end));
-        let offsets = fold(&reader)?;
-        let limits = Limits { inflight_max: INFLIGHT_MAX, ..Limits::default() };
-        let mut machine = Machine::new(limits, self.random.next());
-        if let Some(Bug::Delivery(canary)) = self.bug {
-            machine.plant(canary);
-        }
-        let mut effects = Vec::new();
-        for queue in 0..QUEUES {
-            let committed = offsets.get(&group(), &topic(), queue).cloned().unwrap_or_default();
-            let cursor = Cursor::decode(committed.offset, &committed.metadata)
-                .unwrap_or_else(|_| Cursor::at(committed.offset));
-            let input = Input::Open { stream: StreamId(queue), policy: policy(), cursor };
-            machine.step(self.now, input, &mut effects);
-        }
-        self.store = Some(Store {
-            log,
-            io,
-            reader,
-            offsets,
-            machine,
-            effects,
-            waiting: Vec::new(),
-            attempts: Vec::new(),
-            letters: Vec::new(),
-            fetches: Vec::new(),
-            read: [0; QUEUES as usize],
-        });
-        Ok(())
-    }
-
-    /// Stages a group of messages.
-    fn send(&mut self) {
-        let count = self.random.between(1, 3);
-        let ids: Vec<Id> = (self.next_id..self.next_id + count).collect();
-        self.next_id += count;
-        let bodies: Vec<_> =
-            ids.iter().map(|id| (self.random.next() as u32 % QUEUES, body_of(*id))).collect();
-        let records: Vec<_> = bodies.iter().map(|(queue, body)| record(TOPIC, *queue, body)).collect();
-        let Some(store) = &mut self.store else { return };
-        let mut placed = Vec::new();
-        let staged =
-            store.log.stage(self.now).and_then(|mut staging| staging.append_group(&records, &mut placed));
-        match staged {
-            Ok(()) => {
-                let group = self.next_group;
-                self.next_group += 1;
-                let end = placed.last().map_or(0, |last| last.log_offset + 1);
-                store.waiting.push((end, group));
-                self.books.sent(group, ids);
-                self.trace.note(self.now, format_args!("group {group} staged up to {end}"));
-            }
-            Err(error) => {
-                if error == StageError::Full {
-                    self.coverage.refused += 1;
-                }
-                self.trace.note(self.now, format_args!("refused: {error}"));
-            }
-        }
-    }
-
-    /// The log's thread makes one round.
-    fn write(&mut self) -> Result<(), Violation> {
-        let Some(store) = &mut self.store else { return Ok(()) };
-        match store.io.run_once(self.now) {
-            Ok(progress) => {
-                let acked = progress.acked;
-                let done = |end: LogOffset| end <= acked;
-                for (_, group) in store.waiting.extract_if(.., |(end, _)| done(*end)) {
-                    self.books.acknowledged(group);
-                    self.coverage.acknowledged += 1;
-                }
-                for (_, stream, offset) in store.letters.extract_if(.., |(end, ..)| done(*end)) {
-                    self.books.finished.insert((stream.0, offset));
-                    self.coverage.dead_lettered += 1;
-                    let input = Input::DeadLettered { stream, offset, written: true };
-                    store.machine.step(self.now, input, &mut store.effects);
-                }
+            Inside::Snapshot => {
+                node.snapshot(scene);
                 Ok(())
             }
-            Err(poisoned) => {
-                self.coverage.disk_faults += 1;
-                self.trace.note(self.now, format_args!("{poisoned}"));
-                // Readers go on until the process ends: what they see now must not disappear either.
-                self.read()?;
-                let crash = self.crash_kind();
-                self.crash(crash)
+            Inside::Read => {
+                scene.inside(scene.plan.read_gap, Inside::Read);
+                node.read(scene)
+            }
+            Inside::Wake { target, due } => node.wake(scene, target, due),
+            Inside::Fetch { stream } => node.fetch(scene, stream),
+            Inside::FetchTimeout { stream, from } => node.fetch_timeout(scene, stream, from),
+            Inside::Answer { stream, offset, verdict } => node.answer(scene, stream, offset, verdict),
+            Inside::LetterRefused { stream, offset } => node.letter_written(scene, stream, offset, false),
+            Inside::StopNow => {
+                node.stop_machines(scene)?;
+                self.stopped()
+            }
+            Inside::Exit => {
+                self.exit();
+                Ok(())
             }
         }
     }
 
-    /// The consumer reads on in every queue.
-    fn read(&mut self) -> Result<(), Violation> {
-        let Some(store) = &mut self.store else { return Ok(()) };
-        for queue in 0..QUEUES {
-            let at = &mut store.read[queue as usize];
-            for (offset, id) in read_queue(&store.reader, queue, *at, 8)? {
-                self.books.saw((queue, offset), id)?;
-                *at = offset + 1;
+    fn send(&mut self, producer: usize) -> Result<(), Violation> {
+        let scene = &mut self.scene;
+        if scene.healed || scene.poison.len() as u64 >= SENDS_MAX {
+            return Ok(());
+        }
+        let gap = self.producers.millis(1, scene.plan.send_gap_max);
+        scene.after(gap, Event::Send(producer));
+        let count = self.producers.between(1, scene.plan.group_max);
+        self.send_group(count).map(drop)
+    }
+
+    /// Sends a group; whether the log took it.
+    fn send_group(&mut self, count: u64) -> Result<bool, Violation> {
+        let mut events = Vec::new();
+        for _ in 0..count {
+            let number = self.scene.poison.len() as u64;
+            let event = message::Event::draw(number, &self.scene.plan, &mut self.producers);
+            self.scene.poison.push(event.poison);
+            events.push(event);
+        }
+        match self.node.as_mut().filter(|node| !node.is_stopping) {
+            Some(node) => node.send(&mut self.scene, &events),
+            None => Ok(false),
+        }
+    }
+
+    fn arrive(&mut self, request: Request) {
+        let scene = &mut self.scene;
+        let Request { life, stream, target, offset, number, poison, sent } = request;
+        let done = self.targets[target].receive(scene, poison);
+        scene.trace.note(scene.now, format_args!("target {target} gets event {number}: {}", done.accepted));
+        if done.accepted {
+            scene.coverage.count(Happened::Accepted);
+            if scene.delivery.accepted(stream, number) {
+                scene.coverage.count(Happened::AcceptedAgain);
             }
+        }
+        let plan = &scene.plan.targets[target];
+        let (latency, timeout) = (plan.latency_max, sent + plan.timeout - scene.now);
+        let latency = scene.random.millis(0, latency);
+        let (wait, verdict) = match done.answer {
+            Some(verdict) if latency <= timeout => (latency, verdict),
+            _ => (timeout, Verdict::Retry { reason: "no answer".to_owned(), retry_after: None }),
+        };
+        scene.after(wait, Event::Inside(life, Inside::Answer { stream, offset, verdict }));
+    }
+
+    fn strike(&mut self, fault: Fault) -> Result<(), Violation> {
+        if !self.scene.has(fault) {
+            return Ok(());
+        }
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let scene = &mut self.scene;
+        scene.trace.note(scene.now, format_args!("{fault:?}"));
+        let happened = self.disk.faults_happened();
+        match fault {
+            Fault::Kill | Fault::PowerCut => {
+                scene.coverage.strike(fault);
+                let crash = if fault == Fault::Kill { Crash::Kill } else { Crash::PowerCut };
+                self.crash_and_restart(crash);
+            }
+            Fault::SwitchOff | Fault::FailedSync | Fault::FailedWrite if scene.disk_is_off => {}
+            // One at a time, so that it is known which one struck.
+            Fault::SwitchOff => {
+                self.disk.heal();
+                self.disk.switch_off_after(scene.random.between(1, 40));
+                self.planned = Some((fault, happened));
+            }
+            Fault::FailedSync => {
+                self.disk.heal();
+                self.disk.fail_sync(scene.random.between(1, 8));
+                self.planned = Some((fault, happened));
+            }
+            Fault::FailedWrite => {
+                self.disk.heal();
+                self.disk.fail_write(scene.random.between(1, 4));
+                self.planned = Some((fault, happened));
+            }
+            Fault::FullDisk => {
+                let room = scene.random.between(0, scene.plan.segment_bytes * 2);
+                self.disk.set_capacity(Some(self.disk.used() + room));
+                let lasts = scene.random.millis(500, 6_000);
+                scene.after(lasts, Event::Room);
+            }
+            Fault::CrashWhileOpening => {
+                self.interrupt_start = Some(scene.random.between(1, 40));
+                self.crash_and_restart(Crash::Kill);
+            }
+            Fault::Restart => {
+                if !node.is_stopping && !node.is_poisoned {
+                    node.stop(scene)?;
+                }
+            }
+            Fault::CacheRot => {
+                self.crash_and_restart(Crash::Kill);
+                self.rot();
+            }
+            Fault::FailedFetches
+            | Fault::Errors
+            | Fault::Throttling
+            | Fault::Rejections
+            | Fault::Silence
+            | Fault::Outage => {}
         }
         Ok(())
     }
 
-    /// Carries out what the machine wants, and tells it what ended.
-    fn deliver(&mut self) -> Result<(), Violation> {
-        let Some(store) = &mut self.store else { return Ok(()) };
-        store.machine.step(self.now, Input::Tick, &mut store.effects);
-        for (stream, from, max) in std::mem::take(&mut store.fetches) {
-            let found = read_queue(&store.reader, stream.0, from, max)?;
-            if found.is_empty() {
-                store.fetches.push((stream, from, max));
-                continue;
-            }
-            let mut next = from;
-            let mut records = Vec::new();
-            for (offset, id) in found {
-                self.books.saw((stream.0, offset), id)?;
-                next = offset + 1;
-                let key = self.chances.ordered.then(|| key_of(id));
-                let fetched = if matches(id) { Fetched::Matched { key } } else { Fetched::Skipped };
-                records.push((offset, fetched));
-            }
-            store.machine.step(self.now, Input::Fetched { stream, records, next }, &mut store.effects);
-        }
-        let now = self.now;
-        for (stream, offset, answer) in store.attempts.extract_if(.., |(.., answer)| answer.at <= now) {
-            if answer.has_it {
-                let place = (stream.0, offset);
-                self.books.finished.insert(place);
-                if let Some(id) = self.books.seen.get(&place) {
-                    self.books.delivered.insert(*id);
-                }
-                self.coverage.delivered += 1;
-            }
-            let input = Input::Outcome { stream, offset, verdict: answer.verdict };
-            store.machine.step(now, input, &mut store.effects);
-        }
-        self.perform()
-    }
-
-    fn perform(&mut self) -> Result<(), Violation> {
-        loop {
-            let Some(store) = &mut self.store else { return Ok(()) };
-            let effects = std::mem::take(&mut store.effects);
-            if effects.is_empty() {
-                return Ok(());
-            }
-            for effect in effects {
-                self.perform_one(effect)?;
-            }
-        }
-    }
-
-    fn perform_one(&mut self, effect: Effect) -> Result<(), Violation> {
-        self.trace.note(self.now, format_args!("{effect:?}"));
-        let Some(store) = &mut self.store else { return Ok(()) };
-        match effect {
-            Effect::Fetch { stream, from, max } => store.fetches.push((stream, from, max)),
-            Effect::Deliver { stream, offset, .. } => {
-                let place = (stream.0, offset);
-                check_order(&self.books, self.chances.ordered, place)?;
-                if store.attempts.len() >= INFLIGHT_MAX {
-                    return violation("in flight", format!("more than {INFLIGHT_MAX} attempts at once"));
-                }
-                let answer = target::answer(self.now, self.healed, &mut self.random);
-                store.attempts.push((stream, offset, answer));
-            }
-            Effect::DeadLetter { stream, offset, .. } => {
-                let body = body_of(self.books.seen.get(&(stream.0, offset)).copied().unwrap_or(0));
-                let staged = store.log.stage(self.now).and_then(|mut s| s.append(&record(LETTERS, 0, &body)));
-                match staged {
-                    Ok(placed) => store.letters.push((placed.log_offset + 1, stream, offset)),
-                    Err(_) => {
-                        let input = Input::DeadLettered { stream, offset, written: false };
-                        store.machine.step(self.now, input, &mut store.effects);
-                    }
-                }
-            }
-            Effect::Persist { stream, checkpoint } => {
-                check_cursor(&self.books, stream, &checkpoint)?;
-                let Checkpoint { offset, metadata } = checkpoint;
-                store.offsets.commit((group(), topic(), stream.0), Committed { offset, metadata });
-            }
-        }
-        Ok(())
-    }
-
-    /// Logs committed offsets.
-    fn persist(&mut self) {
-        let Some(store) = &mut self.store else { return };
-        let dirty = store.offsets.take_dirty(usize::MAX);
-        if dirty.is_empty() {
+    /// Flips a bit in a file that is only a cache.
+    fn rot(&mut self) {
+        let paths = self.disk.paths();
+        let caches: Vec<_> =
+            paths.iter().filter(|path| path.ends_with(".idx") || path.ends_with(".snap")).collect();
+        if caches.is_empty() {
             return;
         }
-        let body = StateRecord::offsets(dirty.iter().map(|(key, committed)| (key, committed))).encode();
-        let staged = store.log.stage(self.now).and_then(|mut s| s.append(&record(STATE_TOPIC, 0, &body)));
-        if staged.is_err() {
-            store.offsets.mark_dirty(dirty.into_iter().map(|(key, _)| key));
+        let path = self.scene.random.pick(&caches);
+        let length = self.disk.contents(path).map_or(0, |bytes| bytes.len() as u64);
+        let at = self.scene.random.between(0, length.saturating_sub(1));
+        let bit = self.scene.random.between(0, 7) as u8;
+        if self.disk.flip_bit(path, at, bit) {
+            self.scene.coverage.strike(Fault::CacheRot);
+            self.scene.trace.note(self.scene.now, format_args!("bit {bit} of byte {at} of {path} flips"));
         }
     }
 
-    /// All trouble ends; one more crash first, so that what is found comes from the disk.
-    fn heal(&mut self) -> Result<(), Violation> {
-        self.healed = true;
-        self.disk.set_capacity(None);
-        let crash = self.crash_kind();
-        self.crash(crash)
+    /// Notices that a planned fault of the disk happened.
+    fn look_at_disk(&mut self) {
+        let Some((fault, before)) = self.planned else { return };
+        if self.disk.faults_happened() == before {
+            return;
+        }
+        self.planned = None;
+        self.scene.coverage.strike(fault);
+        self.scene.trace.note(self.scene.now, format_args!("{fault:?} strikes"));
+        if fault == Fault::SwitchOff {
+            self.scene.disk_is_off = true;
+            self.scene.soon(30, Inside::Exit);
+        }
     }
 
-    fn is_quiet(&self) -> bool {
-        let Some(store) = &self.store else { return false };
-        let drained = |queue: u32| {
-            let end = store.reader.bounds(TOPIC, queue).map_or(0, |(_, max)| max);
-            store.machine.backlog(StreamId(queue)).is_some_and(|backlog| backlog.low == end)
-        };
-        store.waiting.is_empty() && store.letters.is_empty() && (0..QUEUES).all(drained)
+    /// The process ends by itself, or with its machine.
+    fn exit(&mut self) {
+        let with_power = self.scene.has(Fault::PowerCut) && self.scene.random.percent(50);
+        if with_power {
+            self.scene.coverage.strike(Fault::PowerCut);
+        }
+        self.crash_and_restart(if with_power { Crash::PowerCut } else { Crash::Kill });
     }
 
-    fn check_end(&mut self) -> Result<(), Violation> {
-        let Some(store) = &self.store else { return violation("C13", "no store is open".to_owned()) };
-        let mut found = BTreeMap::new();
-        for queue in 0..QUEUES {
-            let (min, max) = store.reader.bounds(TOPIC, queue).unwrap_or((0, 0));
-            let records = read_queue(&store.reader, queue, min, usize::MAX)?;
-            if min != 0 || records.len() as u64 != max {
-                return violation("C4", format!("queue {queue} has {} of {max} records", records.len()));
-            }
-            found.extend(records.into_iter().map(|(offset, id)| ((queue, offset), id)));
+    /// An orderly stop has come to its end.
+    fn stopped(&mut self) -> Result<(), Violation> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let scene = &mut self.scene;
+        node.log_offsets(scene)?;
+        node.write_log(scene)?;
+        let is_poisoned = node.is_poisoned;
+        self.look_at_disk();
+        if is_poisoned || self.scene.disk_is_off {
+            return Ok(());
         }
-        self.books.check_log(&found)?;
-        for (place, id) in &found {
-            if matches(*id) && !self.books.finished.contains(place) {
-                let what = format!("message {id} at {place:?} was neither delivered nor dead-lettered");
-                return violation("C12", what);
-            }
-            if !matches(*id) && self.books.delivered.contains(id) {
-                return violation("C12", format!("message {id} was delivered and does not match"));
-            }
+        self.disk.heal();
+        let scene = &mut self.scene;
+        scene.coverage.strike(Fault::Restart);
+        scene.trace.note(scene.now, format_args!("stopped in order"));
+        self.end_life();
+        self.scene.log.crashed(Crash::Kill);
+        let down = self.scene.random.millis(1, 500);
+        self.scene.after(down, Event::Start);
+        Ok(())
+    }
+
+    fn crash_and_restart(&mut self, crash: Crash) {
+        self.crash(crash);
+        let scene = &mut self.scene;
+        let down = scene.random.millis(1, 800);
+        scene.after(down, Event::Start);
+        // Troubles come in crowds.
+        let kinds = [Fault::Kill, Fault::PowerCut];
+        let kinds: Vec<_> = kinds.into_iter().filter(|kind| scene.has(*kind)).collect();
+        if !kinds.is_empty() && scene.random.percent(scene.plan.crash_again_percent) {
+            let wait = down + scene.random.millis(1, 150);
+            let kind = scene.random.pick(&kinds);
+            scene.after(wait, Event::Strike(kind));
         }
-        if !self.is_quiet() {
-            return violation(
-                "C13",
-                "deliveries did not come to an end after everything was healed".to_owned(),
-            );
+    }
+
+    fn crash(&mut self, crash: Crash) {
+        self.end_life();
+        self.disk.heal();
+        self.disk.crash(crash);
+        self.scene.disk_is_off = false;
+        self.scene.log.crashed(crash);
+        self.scene.trace.note(self.scene.now, format_args!("{crash:?}"));
+    }
+
+    fn end_life(&mut self) {
+        self.node = None;
+        self.planned = None;
+        self.scene.life += 1;
+        self.scene.delivery.crashed();
+    }
+
+    fn start(&mut self) -> Result<(), Violation> {
+        if self.node.is_some() {
+            return Ok(());
+        }
+        let happened = self.disk.faults_happened();
+        let interrupted = self.interrupt_start.take();
+        if let Some(operations) = interrupted {
+            self.disk.switch_off_after(operations);
+        }
+        self.scene.life += 1;
+        match Node::start(&mut self.scene, &self.disk) {
+            Ok(node) => self.node = Some(node),
+            Err(StartError::Violation(violation)) => return Err(violation),
+            Err(StartError::Disk(error)) => {
+                self.scene.trace.note(self.scene.now, format_args!("cannot start: {error}"));
+                let struck = self.disk.faults_happened() > happened;
+                if struck {
+                    self.scene.coverage.strike(Fault::CrashWhileOpening);
+                }
+                let log_is_empty = self.scene.log.entries().next().is_none();
+                ensure(struck || log_is_empty, Check::Liveness, || {
+                    format!("the store does not open: {error}")
+                })?;
+                self.exit();
+            }
         }
         Ok(())
     }
-}
 
-/// Events of one key are tried in the log's order, each when its predecessors are finished.
-fn check_order(books: &Books, ordered: bool, place: Place) -> Result<(), Violation> {
-    let (queue, offset) = place;
-    let Some(id) = books.seen.get(&place).filter(|_| ordered) else { return Ok(()) };
-    let before = books.seen.range((queue, 0)..place);
-    let mut same_key = before.filter(|(_, other)| matches(**other) && key_of(**other) == key_of(*id));
-    match same_key.find(|(place, _)| !books.finished.contains(place)) {
-        Some((earlier, _)) => violation(
-            "order",
-            format!("{queue}/{offset} is tried before {earlier:?} of the same key is finished"),
-        ),
-        None => Ok(()),
-    }
-}
-
-/// A cursor may pass only what is finished, or does not match.
-fn check_cursor(books: &Books, stream: StreamId, checkpoint: &Checkpoint) -> Result<(), Violation> {
-    let cursor = Cursor::decode(checkpoint.offset, &checkpoint.metadata);
-    let cursor = cursor.or_else(|error| violation("C8", format!("a cursor cannot be read: {error}")))?;
-    for (place, id) in books.seen.range((stream.0, 0)..(stream.0, cursor.next)) {
-        if matches(*id) && !cursor.open.contains_key(&place.1) && !books.finished.contains(place) {
-            return violation("C8", format!("the cursor passes {place:?}, which is not finished"));
+    /// All faults end, and one last group is sent to every queue: it must get through like all others.
+    fn heal(&mut self) -> Result<(), Violation> {
+        self.scene.healed = true;
+        self.disk.heal();
+        self.disk.set_capacity(None);
+        self.scene.trace.note(self.scene.now, format_args!("all faults end"));
+        self.interrupt_start = None;
+        self.planned = None;
+        if self.scene.disk_is_off
+            || self.node.as_ref().is_none_or(|node| node.is_poisoned || node.is_stopping)
+        {
+            self.crash(Crash::Kill);
         }
-    }
-    Ok(())
-}
-
-/// Messages of a queue, each checked to be what was sent.
-fn read_queue(
-    reader: &LogReader<SimDisk>,
-    queue: u32,
-    from: u64,
-    max: usize,
-) -> Result<Vec<(u64, Id)>, Violation> {
-    let failed = |what: String| Violation { check: "C3", what };
-    let mut entries = Vec::new();
-    // A disk that is switched off cannot be read, which breaks no promise.
-    if reader.lookup(TOPIC, queue, from, max, &mut entries).is_err() {
-        return Ok(Vec::new());
-    }
-    let mut found = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        if entry.queue_offset != from + index as u64 {
-            return violation("C4", format!("queue {queue} has a gap before {}", entry.queue_offset));
+        self.start()?;
+        // A full disk is asked for room again within a second, so that not even the last group may be refused for ever.
+        let deadline = self.scene.now + 5_000;
+        let mut events = 0;
+        while !self.send_group(self.scene.plan.queues.into())? {
+            ensure(self.scene.now < deadline, Check::Liveness, || {
+                "a healed store refuses events".to_owned()
+            })?;
+            self.next(&mut events)?;
         }
-        let Ok(bytes) = reader.read(entry) else { break };
-        let record = RecordView::parse(&bytes).map_err(|error| failed(error.to_string()))?;
-        let id = record.body().first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).unwrap_or(0);
-        let right =
-            record.topic() == TOPIC && record.queue() == queue && record.queue_offset() == entry.queue_offset;
-        if !right || record.body() != body_of(id) {
-            return violation(
-                "C3",
-                format!("what lies at {queue}/{} is not what was sent", entry.queue_offset),
-            );
-        }
-        found.push((entry.queue_offset, id));
+        Ok(())
     }
-    Ok(found)
-}
-
-/// The committed offsets, from the log.
-fn fold(reader: &LogReader<SimDisk>) -> Result<Offsets, Violation> {
-    let (mut topics, mut offsets) = (Topics::default(), Offsets::default());
-    let failed = |what: String| Violation { check: "state", what };
-    let mut entries = Vec::new();
-    reader.lookup(STATE_TOPIC, 0, 0, usize::MAX, &mut entries).map_err(|error| failed(error.to_string()))?;
-    for entry in &entries {
-        let bytes = reader.read(entry).map_err(|error| failed(error.to_string()))?;
-        let record = RecordView::parse(&bytes).map_err(|error| failed(error.to_string()))?;
-        let record = StateRecord::decode(record.body()).map_err(|error| failed(error.to_string()))?;
-        record.fold(&mut topics, &mut offsets);
-    }
-    offsets.clamp(|topic, queue| reader.bounds(topic, queue).map_or(0, |(_, max)| max));
-    Ok(offsets)
-}
-
-fn policy() -> Arc<Policy> {
-    let millis = Duration::from_millis;
-    let backoff =
-        Backoff { initial: millis(5), max: millis(80), growth: Growth::Exponential, jitter: Jitter::Full };
-    Arc::new(Policy {
-        attempts_max: 5,
-        age_max: Duration::from_secs(60),
-        backoff,
-        retry_after_max: millis(150),
-    })
-}
-
-/// A body that tells its message's number, and every bit of which is known.
-fn body_of(id: Id) -> Vec<u8> {
-    let mut random = Random::new(id);
-    let length = random.between(0, 300);
-    let mut body = id.to_be_bytes().to_vec();
-    body.extend((0..length).map(|_| random.next() as u8));
-    body
-}
-
-fn matches(id: Id) -> bool {
-    !id.is_multiple_of(4)
-}
-
-fn key_of(id: Id) -> u32 {
-    (id % KEYS) as u32
-}
-
-fn record<'a>(topic: &'a str, queue: u32, body: &'a [u8]) -> RecordBody<'a> {
-    RecordBody {
-        topic,
-        queue,
-        flag: 0,
-        system_flag: 0,
-        born: START,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        reconsume_times: 0,
-        prepared_offset: 0,
-        body,
-        properties: b"TAGS\x01a\x02",
-    }
-}
-
-fn group() -> GroupName {
-    GroupName::new("HALLEY-rule").expect("the name is legal")
-}
-
-fn topic() -> TopicName {
-    TopicName::new(TOPIC).expect("the name is legal")
 }

@@ -1,0 +1,213 @@
+//! The log as it should be: the groups that were staged, in order, and how many of them must survive what.
+
+use super::{Check, Violation, ensure, violated};
+use crate::message::Topic;
+use halley_model::{LogOffset, QueueId, QueueOffset};
+use halley_store::{Durability, Placed, disk::Crash};
+use std::collections::BTreeMap;
+
+/// What a record is to the checkers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The event with this number.
+    Event(u64),
+    /// The dead letter of a stream's event.
+    Letter { stream: usize, offset: QueueOffset },
+    /// State.
+    State,
+}
+
+/// A record that was staged.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) topic: Topic,
+    pub(crate) queue: QueueId,
+    pub(crate) placed: Placed,
+    pub(crate) digest: u32,
+    pub(crate) content: Content,
+}
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) topic: Topic,
+    pub(crate) queue: QueueId,
+    pub(crate) queue_offset: QueueOffset,
+    pub(crate) log_offset: LogOffset,
+    pub(crate) digest: u32,
+}
+
+/// What a recovery left.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// How many groups are there.
+    pub(crate) groups: usize,
+    /// Groups that were never acknowledged and are there, and that are not.
+    pub(crate) unknown_kept: usize,
+    pub(crate) unknown_lost: usize,
+}
+
+/// The checker of the log. A group is known by its number, counted over all that are there.
+#[derive(Debug)]
+pub(crate) struct LogChecker {
+    durability: Durability,
+    groups: Vec<Vec<Entry>>,
+    queues: BTreeMap<(Topic, QueueId), Vec<(usize, usize)>>,
+    /// How many groups are acknowledged; how many outlive a power cut; how many must be there after the crash.
+    acked: usize,
+    durable: usize,
+    /// How many groups some reader saw.
+    read: usize,
+}
+
+impl LogChecker {
+    pub(crate) fn new(durability: Durability) -> Self {
+        Self { durability, groups: Vec::new(), queues: BTreeMap::new(), acked: 0, durable: 0, read: 0 }
+    }
+
+    /// A group was staged; gives its number.
+    pub(crate) fn staged(&mut self, entries: Vec<Entry>) -> Result<usize, Violation> {
+        let group = self.groups.len();
+        for (at, entry) in entries.iter().enumerate() {
+            let queue = self.queues.entry((entry.topic, entry.queue)).or_default();
+            ensure(entry.placed.queue_offset == queue.len() as u64, Check::QueueOrder, || {
+                format!("{entry:?} was given a place, but its queue has {} records", queue.len())
+            })?;
+            queue.push((group, at));
+        }
+        self.groups.push(entries);
+        Ok(group)
+    }
+
+    /// The store says that it acknowledged up to `acked` and made durable up to `durable`. Gives the numbers of the groups
+    /// that became acknowledged.
+    pub(crate) fn watermarks(&mut self, acked: LogOffset, durable: LogOffset) -> std::ops::Range<usize> {
+        let before = |end| {
+            self.groups.partition_point(|group| group.first().is_some_and(|e| e.placed.log_offset < end))
+        };
+        let (was, now) = (self.acked, before(acked));
+        self.durable = self.durable.max(before(durable).min(now));
+        if self.durability == Durability::Sync {
+            self.durable = self.durable.max(now);
+        }
+        self.acked = self.acked.max(now);
+        was..self.acked
+    }
+
+    pub(crate) fn group(&self, group: usize) -> &[Entry] {
+        &self.groups[group]
+    }
+
+    /// What is in a queue, acknowledged or not.
+    pub(crate) fn queue_len(&self, topic: Topic, queue: QueueId) -> u64 {
+        self.queues.get(&(topic, queue)).map_or(0, |queue| queue.len() as u64)
+    }
+
+    /// How many groups must still be acknowledged.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.groups.len() - self.acked
+    }
+
+    /// A reader saw a record while the log was acknowledged up to `acked`.
+    pub(crate) fn read(&mut self, found: &Found, acked: LogOffset) -> Result<Content, Violation> {
+        let queue = self.queues.get(&(found.topic, found.queue)).map_or(&[][..], Vec::as_slice);
+        let at = usize::try_from(found.queue_offset).ok().and_then(|at| queue.get(at));
+        let Some((group, at)) = at.copied() else {
+            return violated(Check::NothingForeign, format!("a reader got {found:?}, which nobody wrote"));
+        };
+        let entry = &self.groups[group][at];
+        ensure(found.log_offset < acked, Check::ReadsStay, || {
+            format!("a reader got {found:?}, but only what is before {acked} is acknowledged")
+        })?;
+        ensure(same(entry, found), Check::OneRecordPerPlace, || {
+            format!("a reader got {found:?} where {entry:?} was written")
+        })?;
+        self.read = self.read.max(group + 1);
+        Ok(entry.content)
+    }
+
+    /// Everything ends; what must survive is decided.
+    pub(crate) fn crashed(&mut self, crash: Crash) {
+        if crash == Crash::PowerCut {
+            self.acked = self.acked.min(self.durable);
+            self.read = self.read.min(self.durable);
+        }
+    }
+
+    /// The store is open again and holds `found`, in log order. Everything there is durable from now on.
+    pub(crate) fn recovered(&mut self, found: &[Found]) -> Result<Recovered, Violation> {
+        let mut rest = found;
+        let mut survived = 0;
+        while let Some(group) = self.groups.get(survived)
+            && !rest.is_empty()
+        {
+            let Some((head, tail)) = rest.split_at_checked(group.len()) else {
+                return violated(Check::QueueOrder, format!("only a part of {group:?} is there: {rest:?}"));
+            };
+            for (entry, found) in group.iter().zip(head) {
+                self.compare(entry, found)?;
+            }
+            rest = tail;
+            survived += 1;
+        }
+        ensure(rest.is_empty(), Check::NothingForeign, || {
+            format!("{rest:?} is there, which was not sent, was refused or was lost before")
+        })?;
+        ensure(survived >= self.acked, Check::NothingLost, || {
+            format!("{} groups were acknowledged, {survived} are there", self.acked)
+        })?;
+        ensure(survived >= self.read, Check::ReadsStay, || {
+            format!("readers saw {} groups, {survived} are there", self.read)
+        })?;
+        let recovered = Recovered {
+            groups: survived,
+            unknown_kept: survived - self.acked,
+            unknown_lost: self.groups.len() - survived,
+        };
+        self.groups.truncate(survived);
+        for queue in self.queues.values_mut() {
+            queue.truncate(queue.partition_point(|(group, _)| *group < survived));
+        }
+        (self.acked, self.durable) = (survived, survived);
+        Ok(recovered)
+    }
+
+    fn compare(&self, entry: &Entry, found: &Found) -> Result<(), Violation> {
+        if same(entry, found) {
+            return Ok(());
+        }
+        let place = (entry.topic, entry.queue, entry.placed.queue_offset);
+        let check = if place == (found.topic, found.queue, found.queue_offset) {
+            Check::OneRecordPerPlace
+        } else {
+            Check::QueueOrder
+        };
+        violated(check, format!("{found:?} is there in place of {entry:?}"))
+    }
+
+    /// Everything that should be in a queue, as an index sees it.
+    pub(crate) fn index_of(
+        &self,
+        topic: Topic,
+        queue: QueueId,
+    ) -> impl Iterator<Item = (QueueOffset, LogOffset)> {
+        let entries = self.queues.get(&(topic, queue)).map_or(&[][..], Vec::as_slice);
+        entries.iter().map(|(group, at)| {
+            let placed = self.groups[*group][*at].placed;
+            (placed.queue_offset, placed.log_offset)
+        })
+    }
+
+    /// All entries that are there.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.groups.iter().flatten()
+    }
+}
+
+fn same(entry: &Entry, found: &Found) -> bool {
+    entry.topic == found.topic
+        && entry.queue == found.queue
+        && entry.placed.queue_offset == found.queue_offset
+        && entry.placed.log_offset == found.log_offset
+        && entry.digest == found.digest
+}

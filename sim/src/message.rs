@@ -1,0 +1,182 @@
+//! What is written to the log: the bus's events, dead letters, state.
+
+use crate::{
+    plan::{Plan, TAGS},
+    random::Random,
+};
+use halley_machine::state::STATE_TOPIC;
+use halley_model::{Millis, QueueId, QueueOffset, RecordBody, RecordView, property, tag};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Where everything comes from.
+pub(crate) const HOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 10911);
+
+const BUS: &str = "BUS_orders";
+const DEAD_LETTERS: &str = "%DLQ%target-";
+
+/// The topics of the simulated broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Topic {
+    Bus,
+    State,
+    /// Of the target with this number.
+    DeadLetters(usize),
+}
+
+impl Topic {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Bus => BUS.to_owned(),
+            Self::State => STATE_TOPIC.to_owned(),
+            Self::DeadLetters(target) => format!("{DEAD_LETTERS}{target}"),
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        match name {
+            BUS => Some(Self::Bus),
+            STATE_TOPIC => Some(Self::State),
+            _ => name.strip_prefix(DEAD_LETTERS)?.parse().ok().map(Self::DeadLetters),
+        }
+    }
+}
+
+/// How long the payloads of events are, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sizes {
+    /// Anything up to this.
+    Varied(u64),
+    /// All the same.
+    Equal(u64),
+    /// The same, or shorter by the frame with which each opening of the store begins: so that frames of two lives can
+    /// end at the same place, and what an earlier life left behind lies where a later one goes on.
+    Aligned(u64),
+}
+
+/// Bytes of the frame that each opening writes (`docs/format/log.md`).
+const OPEN_FRAME_BYTES: u64 = 40;
+
+/// An event as its producer knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// Unique in the run.
+    pub(crate) number: u64,
+    pub(crate) queue: QueueId,
+    pub(crate) tag: u8,
+    pub(crate) key: u64,
+    /// Whether targets that reject anything reject this.
+    pub(crate) poison: bool,
+    pub(crate) bytes: u64,
+}
+
+impl Event {
+    /// A new event.
+    pub(crate) fn draw(number: u64, plan: &Plan, random: &mut Random) -> Self {
+        let bytes = match plan.sizes {
+            Sizes::Varied(max) => random.between(0, max),
+            Sizes::Equal(bytes) => bytes,
+            Sizes::Aligned(bytes) => bytes - OPEN_FRAME_BYTES * random.between(0, 1),
+        };
+        Self {
+            number,
+            queue: random.between(0, u64::from(plan.queues) - 1) as QueueId,
+            tag: random.between(0, u64::from(TAGS) - 1) as u8,
+            key: random.between(0, plan.keys - 1),
+            poison: random.percent(10),
+            bytes,
+        }
+    }
+
+    /// The hash of its order key.
+    pub(crate) fn key_hash(&self) -> u32 {
+        key_hash(&format!("k{}", self.key))
+    }
+
+    /// As a message. Everything but the number's digits has a fixed length, so that sizes are what the plan says.
+    pub(crate) fn message(&self) -> Message {
+        let mut body = self.number.to_be_bytes().to_vec();
+        let mut filler = Random::new(self.number);
+        body.extend((0..self.bytes).map(|_| filler.next() as u8));
+        let mut properties = Vec::new();
+        for (key, value) in [
+            (property::EVENT_SPECVERSION, "1.0"),
+            ("ce_id", &format!("{:08}", self.number)),
+            ("ce_source", "/sim"),
+            ("ce_type", "sim.event"),
+            ("ce_subject", &format!("k{}", self.key)),
+            (property::TAGS, &format!("t{}", self.tag)),
+        ] {
+            assert!(property::push(&mut properties, key, value), "no value holds a separator");
+        }
+        Message { topic: Topic::Bus, queue: self.queue, body, properties }
+    }
+}
+
+/// What a rule sees of an event in the log: tag and order key, read from the record's bytes.
+pub(crate) fn tag_and_key(record: &RecordView<'_>) -> Option<(u8, u32)> {
+    let tag = record.property(property::TAGS)?.strip_prefix('t')?.parse().ok()?;
+    Some((tag, key_hash(record.property("ce_subject")?)))
+}
+
+fn key_hash(key: &str) -> u32 {
+    tag::java_hash(key).cast_unsigned()
+}
+
+/// Something to append.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) topic: Topic,
+    pub(crate) queue: QueueId,
+    pub(crate) body: Vec<u8>,
+    pub(crate) properties: Vec<u8>,
+}
+
+impl Message {
+    /// A record of the state topic.
+    pub(crate) fn state(body: Vec<u8>) -> Self {
+        Self { topic: Topic::State, queue: 0, body, properties: Vec::new() }
+    }
+
+    /// The dead letter of a record: it keeps body and properties and says where it comes from.
+    pub(crate) fn dead_letter(record: &RecordView<'_>, target: usize, rule: usize, reason: &str) -> Self {
+        let mut properties = record.properties().to_vec();
+        let place: (QueueId, QueueOffset) = (record.queue(), record.queue_offset());
+        for (key, value) in [
+            ("dlq_reason", reason),
+            ("dlq_rule", &rule.to_string()),
+            ("dlq_queue", &place.0.to_string()),
+            ("dlq_offset", &place.1.to_string()),
+        ] {
+            assert!(property::push(&mut properties, key, value), "no value holds a separator");
+        }
+        Self { topic: Topic::DeadLetters(target), queue: 0, body: record.body().to_vec(), properties }
+    }
+
+    pub(crate) fn record<'a>(&'a self, topic: &'a str, now: Millis) -> RecordBody<'a> {
+        RecordBody {
+            topic,
+            queue: self.queue,
+            flag: 0,
+            system_flag: 0,
+            born: now,
+            born_host: HOST,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body: &self.body,
+            properties: &self.properties,
+        }
+    }
+
+    /// What tells it from other messages.
+    pub(crate) fn digest(&self) -> u32 {
+        digest(&self.body, &self.properties)
+    }
+}
+
+/// A checksum over what a producer gave.
+pub(crate) fn digest(body: &[u8], properties: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(body);
+    hasher.update(properties);
+    hasher.finalize()
+}

@@ -1,0 +1,469 @@
+//! One life of the process: the store and what lives above it, as the real shell puts them together.
+
+use crate::{
+    Bug,
+    bridge::TargetShell,
+    checker::{Check, Content, Entry, Found, Violation, ensure, violated},
+    faults::{Fault, Happened},
+    message::{self, Event, Message, Topic},
+    scene::{Inside, Scene},
+};
+use halley_machine::{
+    offsets::{Committed, Key, Offsets},
+    state::{Snapshot, StateRecord},
+    topics::Topics,
+};
+use halley_model::{GroupName, QueueId, QueueOffset, RecordView, TopicName};
+use halley_store::{IndexEntry, OpenError, Opened, Options, Placed, ReadError, StageError, disk::SimDisk};
+use std::{ops::ControlFlow, sync::Arc};
+
+/// State records hold commits of about so many bytes, so that they fit the smallest segment.
+const STATE_BYTES_MAX: usize = 2_000;
+
+/// The process.
+pub(crate) struct Node {
+    pub(crate) store: Opened<SimDisk>,
+    topics: Topics,
+    pub(crate) offsets: Offsets,
+    pub(crate) targets: Vec<TargetShell>,
+    pub(crate) streams: Vec<crate::bridge::StreamShell>,
+    /// The log's thread was told that there is work.
+    log_is_awake: bool,
+    rolled: bool,
+    /// The store stopped; the process is about to end.
+    pub(crate) is_poisoned: bool,
+    pub(crate) is_stopping: bool,
+    consumer: Vec<QueueOffset>,
+}
+
+/// Why the process did not start.
+pub(crate) enum StartError {
+    /// The disk failed; the next try may work.
+    Disk(String),
+    Violation(Violation),
+}
+
+impl From<Violation> for StartError {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+impl Node {
+    /// Starts the process: opens the store, checks what is there, and goes on from it.
+    pub(crate) fn start(scene: &mut Scene, disk: &SimDisk) -> Result<Self, StartError> {
+        let options = options(scene);
+        let opened = halley_store::open(Arc::new(disk.clone()), options, scene.now);
+        let store = match opened {
+            Ok(store) => store,
+            Err(OpenError::Disk(error)) => return Err(StartError::Disk(error.to_string())),
+            Err(error) => return violated(Check::NothingLost, error.to_string()).map_err(Into::into),
+        };
+        // What was planned for the opening does not strike what comes now.
+        disk.heal();
+        let recovery = &store.recovery;
+        scene.trace.note(scene.now, format_args!("open: {recovery:?}"));
+        if recovery.cut.is_some() {
+            scene.coverage.count(Happened::TailCut);
+        }
+        if recovery.segments_dropped > 0 {
+            scene.coverage.count(Happened::SegmentDropped);
+        }
+        check_recovered(scene, &store)?;
+        let (topics, offsets) = fold(scene, &store)?;
+        let mut node = Self {
+            store,
+            topics,
+            offsets,
+            targets: TargetShell::all(scene),
+            streams: crate::bridge::StreamShell::all(scene),
+            log_is_awake: false,
+            rolled: true,
+            is_poisoned: false,
+            is_stopping: false,
+            consumer: Vec::new(),
+        };
+        node.create_topics(scene)?;
+        node.open_streams(scene)?;
+        node.resume_consumer(scene)?;
+        for (wait, what) in [
+            (0, Inside::WriteLog),
+            (scene.plan.flush_gap, Inside::Flush),
+            (scene.plan.state_gap, Inside::LogOffsets),
+            (scene.plan.read_gap, Inside::Read),
+        ] {
+            scene.inside(wait, what);
+        }
+        Ok(node)
+    }
+
+    /// Sends events for a producer, all or none; whether the log took them.
+    pub(crate) fn send(&mut self, scene: &mut Scene, events: &[Event]) -> Result<bool, Violation> {
+        let messages: Vec<_> =
+            events.iter().map(|event| (event.message(), Content::Event(event.number))).collect();
+        match self.append(scene, &messages)? {
+            Ok(group) => {
+                scene.trace.note(scene.now, format_args!("group {group}: {events:?}"));
+                events.iter().for_each(|event| scene.delivery.staged(event));
+                Ok(true)
+            }
+            Err(error) => {
+                if error == StageError::Full {
+                    scene.coverage.count(Happened::RefusedFull);
+                    scene.coverage.strike(Fault::FullDisk);
+                }
+                scene.trace.note(scene.now, format_args!("refused: {error}"));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Stages a group and wakes the log's thread. Gives the group's number.
+    pub(crate) fn append(
+        &mut self,
+        scene: &mut Scene,
+        messages: &[(Message, Content)],
+    ) -> Result<Result<usize, StageError>, Violation> {
+        let topics: Vec<_> = messages.iter().map(|(message, _)| message.topic.name()).collect();
+        let bodies: Vec<_> = messages
+            .iter()
+            .zip(&topics)
+            .map(|((message, _), topic)| message.record(topic, scene.now))
+            .collect();
+        let mut placed: Vec<Placed> = Vec::new();
+        let staged = self
+            .store
+            .log
+            .stage(scene.now)
+            .and_then(|mut staging| staging.append_group(&bodies, &mut placed));
+        if let Err(error) = staged {
+            let strange =
+                matches!(error, StageError::TooLong { .. } | StageError::Record(_) | StageError::Queue(_));
+            ensure(!strange, Check::Liveness, || format!("an ordinary group is refused: {error}"))?;
+            return Ok(Err(error));
+        }
+        let entry = |((message, content), placed): (&(Message, Content), Placed)| Entry {
+            topic: message.topic,
+            queue: message.queue,
+            placed,
+            digest: message.digest(),
+            content: *content,
+        };
+        let group = scene.log.staged(messages.iter().zip(placed).map(entry).collect())?;
+        if !self.log_is_awake {
+            self.log_is_awake = true;
+            scene.soon(scene.plan.log_gap_max, Inside::WriteLog);
+        }
+        Ok(Ok(group))
+    }
+
+    /// The log's thread comes round.
+    pub(crate) fn write_log(&mut self, scene: &mut Scene) -> Result<(), Violation> {
+        if !std::mem::take(&mut self.log_is_awake) {
+            // Its round every second, which also looks for room on a full disk.
+            scene.inside(1_000, Inside::WriteLog);
+        }
+        if self.is_poisoned {
+            return Ok(());
+        }
+        match self.store.io.run_once(scene.now) {
+            Ok(progress) => {
+                self.rolled |= progress.rolled;
+                self.acknowledge(scene)?;
+                let arrived = progress.arrivals.iter().filter(|a| Topic::parse(&a.topic) == Some(Topic::Bus));
+                let queues: Vec<_> = arrived.map(|arrival| arrival.queue).collect();
+                self.arrived(scene, &queues);
+            }
+            Err(error) => self.poisoned(scene, &error.to_string())?,
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, scene: &mut Scene) -> Result<(), Violation> {
+        let groups = scene.watermarks(self.store.log.acked(), self.store.log.durable());
+        let mut letters = Vec::new();
+        for group in groups {
+            for entry in scene.log.group(group) {
+                match entry.content {
+                    Content::Event(_) => scene.coverage.count(Happened::Acknowledged),
+                    Content::Letter { stream, offset } => letters.push((stream, offset)),
+                    Content::State => {}
+                }
+            }
+        }
+        for (stream, offset) in letters {
+            scene.coverage.count(Happened::DeadLettered);
+            scene.delivery.lettered(stream, offset);
+            self.letter_written(scene, stream, offset, true)?;
+        }
+        Ok(())
+    }
+
+    fn poisoned(&mut self, scene: &mut Scene, reason: &str) -> Result<(), Violation> {
+        scene.trace.note(scene.now, format_args!("the store stopped: {reason}"));
+        self.is_poisoned = true;
+        // Readers go on until the process ends: what they see must not disappear either.
+        self.read(scene)?;
+        let queues: Vec<_> = (0..scene.plan.queues).collect();
+        self.arrived(scene, &queues);
+        scene.soon(30, Inside::Exit);
+        Ok(())
+    }
+
+    /// A round of the background work.
+    pub(crate) fn flush(&mut self, scene: &mut Scene) -> Result<(), Violation> {
+        scene.inside(scene.plan.flush_gap, Inside::Flush);
+        if self.is_poisoned {
+            return Ok(());
+        }
+        if let Err(error) = self.store.flusher.flush() {
+            return self.poisoned(scene, &error.to_string());
+        }
+        scene.watermarks(self.store.log.acked(), self.store.log.durable());
+        if std::mem::take(&mut self.rolled) {
+            scene.soon(20, Inside::Snapshot);
+        }
+        Ok(())
+    }
+
+    /// Keeps the state as a snapshot. How far it is folded must be asked first, how far the log must reach for it to
+    /// be true last: what the state knows beyond that could be lost while the snapshot stays.
+    pub(crate) fn snapshot(&mut self, scene: &mut Scene) {
+        let next = self.store.reader.bounds(&Topic::State.name(), 0).map_or(0, |(_, max)| max);
+        let state = StateRecord::everything(&self.topics, &self.offsets);
+        let at = self.store.log.acked();
+        let bytes =
+            serde_json::to_vec(&Snapshot { next, state }).expect("strings and numbers always make JSON");
+        let written = self.store.snapshots.write(at, &bytes);
+        scene.trace.note(scene.now, format_args!("snapshot at {at}: {written:?}"));
+    }
+
+    /// Logs the committed offsets.
+    pub(crate) fn log_offsets(&mut self, scene: &mut Scene) -> Result<(), Violation> {
+        loop {
+            let dirty = self.offsets.take_dirty(STATE_BYTES_MAX);
+            if dirty.is_empty() {
+                return Ok(());
+            }
+            let record = StateRecord::offsets(dirty.iter().map(|(key, committed)| (key, committed)));
+            match self.append(scene, &[(Message::state(record.encode()), Content::State)])? {
+                Ok(group) => {
+                    for (key, _) in &dirty {
+                        if let Some(stream) = self.streams.iter().position(|stream| stream.key == *key) {
+                            scene.delivery.logged(stream, group);
+                        }
+                    }
+                }
+                Err(error) => {
+                    scene.trace.note(scene.now, format_args!("offsets not logged: {error}"));
+                    self.offsets.mark_dirty(dirty.into_iter().map(|(key, _)| key));
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The consumer reads a few records of each queue, now and then again from further back, and commits.
+    pub(crate) fn read(&mut self, scene: &mut Scene) -> Result<(), Violation> {
+        for queue in 0..scene.plan.queues {
+            let mut from = self.consumer[queue as usize];
+            if scene.random.percent(10) {
+                from = scene.random.between(0, from);
+            }
+            let most = scene.random.between(1, 40) as usize;
+            let read = self.read_queue(scene, queue, from, most)?;
+            scene.trace.note(scene.now, format_args!("read {queue}/{from}: {} records", read.len()));
+            let next = from + read.len() as u64;
+            self.consumer[queue as usize] = self.consumer[queue as usize].max(next);
+            let committed = Committed { offset: self.consumer[queue as usize], metadata: String::new() };
+            self.offsets.commit(consumer_key(queue), committed);
+        }
+        Ok(())
+    }
+
+    /// Reads records of the bus, each checked to be what was written there. Fewer where the disk is off.
+    pub(crate) fn read_queue(
+        &self,
+        scene: &mut Scene,
+        queue: QueueId,
+        from: QueueOffset,
+        most: usize,
+    ) -> Result<Vec<bytes::Bytes>, Violation> {
+        let mut entries = Vec::new();
+        let mut records = Vec::new();
+        let mut failed = self.store.reader.lookup(&Topic::Bus.name(), queue, from, most, &mut entries).err();
+        for (at, entry) in entries.iter().enumerate() {
+            ensure(entry.queue_offset == from + at as u64, Check::QueueOrder, || {
+                format!("the index of queue {queue} has {entry:?} where {} should be", from + at as u64)
+            })?;
+            match self.store.reader.read(entry) {
+                Ok(bytes) => records.push(bytes),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failed {
+            // A disk that is switched off says so, which breaks no promise.
+            let is_off = matches!(error, ReadError::Disk(_));
+            ensure(is_off, Check::ReadsStay, || format!("queue {queue} cannot be read: {error}"))?;
+        }
+        for (bytes, entry) in records.iter().zip(&entries) {
+            let found = found(&parse(bytes, entry)?)?;
+            scene.log.read(&found, self.store.log.acked())?;
+            scene.coverage.count(Happened::Read);
+        }
+        Ok(records)
+    }
+
+    /// How long the queue is for readers.
+    pub(crate) fn queue_end(&self, queue: QueueId) -> QueueOffset {
+        self.store.reader.bounds(&Topic::Bus.name(), queue).map_or(0, |(_, max)| max)
+    }
+
+    /// Whether nothing waits any more.
+    pub(crate) fn is_quiet(&self, scene: &Scene) -> bool {
+        let read = (0..scene.plan.queues).all(|queue| self.consumer[queue as usize] >= self.queue_end(queue));
+        scene.log.unacknowledged() == 0 && read && self.deliveries_are_quiet()
+    }
+
+    fn create_topics(&mut self, scene: &mut Scene) -> Result<(), Violation> {
+        let letters = (0..scene.plan.targets.len()).map(|target| (Topic::DeadLetters(target), 1));
+        for (topic, queues) in [(Topic::Bus, scene.plan.queues)].into_iter().chain(letters) {
+            let name = topic_name(topic);
+            let created = self.topics.ensure(&name, queues);
+            let created = created.or_else(|error| violated(Check::Assertion, error.to_string()))?;
+            if let Some(config) = created {
+                let message = Message::state(StateRecord::topic(&config).encode());
+                // A topic whose record is refused is made again by the next start.
+                let _ = self.append(scene, &[(message, Content::State)])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn resume_consumer(&mut self, scene: &mut Scene) -> Result<(), Violation> {
+        for queue in 0..scene.plan.queues {
+            let key = consumer_key(queue);
+            let at = self.offsets.get(&key.0, &key.1, queue).map_or(0, |committed| committed.offset);
+            ensure(at <= self.queue_end(queue), Check::CursorsBehind, || {
+                format!("the consumer goes on at {queue}/{at}, beyond the end")
+            })?;
+            self.consumer.push(at);
+        }
+        Ok(())
+    }
+}
+
+fn options(scene: &Scene) -> Options {
+    let plan = &scene.plan;
+    let mut options = Options::new(plan.durability, message::HOST);
+    options.segment_bytes = plan.segment_bytes;
+    options.tail_bytes = plan.tail_bytes;
+    options.staged_bytes_max = plan.segment_bytes as usize;
+    options.canary = match scene.bug {
+        Some(Bug::Store(canary)) => Some(canary),
+        Some(Bug::Delivery(_)) | None => None,
+    };
+    options
+}
+
+/// The log holds what it must, and the index is what the log says.
+fn check_recovered(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(), Violation> {
+    let mut records = Vec::new();
+    let mut strange = None;
+    let scanned = store.reader.scan(0, |record| match found(record) {
+        Ok(found) => {
+            records.push(found);
+            ControlFlow::Continue(())
+        }
+        Err(violation) => {
+            strange = Some(violation);
+            ControlFlow::Break(())
+        }
+    });
+    if let Some(violation) = strange {
+        return Err(violation);
+    }
+    if let Err(error) = scanned {
+        return violated(Check::NothingLost, format!("the recovered log cannot be read: {error}"));
+    }
+    let recovered = scene.log.recovered(&records)?;
+    for _ in 0..recovered.unknown_kept {
+        scene.coverage.count(Happened::UnknownKept);
+    }
+    for _ in 0..recovered.unknown_lost {
+        scene.coverage.count(Happened::UnknownLost);
+    }
+    let letters = scene.log.entries().filter_map(|entry| match entry.content {
+        Content::Letter { stream, offset } => Some((stream, offset)),
+        Content::Event(_) | Content::State => None,
+    });
+    let log = &scene.log;
+    scene.delivery.recovered(recovered.groups, |queue| log.queue_len(Topic::Bus, queue), letters);
+    let letters = (0..scene.plan.targets.len()).map(|target| (Topic::DeadLetters(target), 0));
+    let bus = (0..scene.plan.queues).map(|queue| (Topic::Bus, queue));
+    for (topic, queue) in bus.chain(letters).chain([(Topic::State, 0)]) {
+        let mut entries = Vec::new();
+        let looked_up = store.reader.lookup(&topic.name(), queue, 0, usize::MAX, &mut entries);
+        looked_up.or_else(|error| violated(Check::QueueOrder, format!("no index of {topic:?}: {error}")))?;
+        let entries = entries.iter().map(|entry| (entry.queue_offset, entry.log_offset));
+        ensure(entries.eq(scene.log.index_of(topic, queue)), Check::QueueOrder, || {
+            format!("the index of {topic:?}/{queue} is not what the log says")
+        })?;
+    }
+    Ok(())
+}
+
+/// The state: from the newest snapshot, and from the log after it.
+fn fold(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(Topics, Offsets), Violation> {
+    let (mut topics, mut offsets) = (Topics::default(), Offsets::default());
+    let lost = |what: String| Violation { check: Check::NothingLost, detail: format!("state: {what}") };
+    let latest = store.snapshots.latest().map_err(|error| lost(error.to_string()))?;
+    let mut next = 0;
+    if let Some(latest) = latest {
+        let snapshot: Snapshot =
+            serde_json::from_slice(&latest.bytes).map_err(|error| lost(error.to_string()))?;
+        scene.coverage.count(Happened::SnapshotUsed);
+        next = snapshot.next;
+        snapshot.state.fold(&mut topics, &mut offsets);
+    }
+    let mut entries = Vec::new();
+    let found = store.reader.lookup(&Topic::State.name(), 0, next, usize::MAX, &mut entries);
+    found.map_err(|error| lost(error.to_string()))?;
+    for entry in &entries {
+        let bytes = store.reader.read(entry).map_err(|error| lost(error.to_string()))?;
+        let record =
+            StateRecord::decode(parse(&bytes, entry)?.body()).map_err(|error| lost(error.to_string()))?;
+        record.fold(&mut topics, &mut offsets);
+    }
+    offsets.clamp(|topic, queue| store.reader.bounds(topic, queue).map_or(0, |(_, max)| max));
+    Ok((topics, offsets))
+}
+
+fn parse<'a>(bytes: &'a [u8], entry: &IndexEntry) -> Result<RecordView<'a>, Violation> {
+    RecordView::parse(bytes)
+        .or_else(|error| violated(Check::NothingForeign, format!("{entry:?} leads to no record: {error}")))
+}
+
+fn found(record: &RecordView<'_>) -> Result<Found, Violation> {
+    let Some(topic) = Topic::parse(record.topic()) else {
+        return violated(Check::NothingForeign, format!("a record of topic {:?}", record.topic()));
+    };
+    Ok(Found {
+        topic,
+        queue: record.queue(),
+        queue_offset: record.queue_offset(),
+        log_offset: record.log_offset(),
+        digest: message::digest(record.body(), record.properties()),
+    })
+}
+
+fn consumer_key(queue: QueueId) -> Key {
+    (GroupName::new("readers").expect("the name is legal"), topic_name(Topic::Bus), queue)
+}
+
+pub(crate) fn topic_name(topic: Topic) -> TopicName {
+    TopicName::new(&topic.name()).expect("the name is legal")
+}

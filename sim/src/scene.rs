@@ -1,0 +1,164 @@
+//! What all parts of the world share: the time, what is to come, chance, and the record of what happened.
+
+use crate::{
+    Bug,
+    checker::{DeliveryChecker, LogChecker},
+    faults::{Coverage, Fault},
+    plan::Plan,
+    random::Random,
+    trace::Trace,
+};
+use halley_delivery::Verdict;
+use halley_model::{LogOffset, Millis, QueueOffset};
+use std::collections::BTreeMap;
+
+/// Something that will happen.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// A producer sends.
+    Send(usize),
+    /// The process starts.
+    Start,
+    /// A fault of the broker or its machine.
+    Strike(Fault),
+    /// A full disk gets room.
+    Room,
+    /// A request reaches its target; the process that sent it may be gone.
+    Arrive(Request),
+    /// Something inside the process that has this number of lives.
+    Inside(u64, Inside),
+}
+
+/// Something that will happen inside the process, if it still lives then.
+#[derive(Debug, Clone)]
+pub(crate) enum Inside {
+    /// The log's thread comes round.
+    WriteLog,
+    /// The background syncs.
+    Flush,
+    /// The background logs the committed offsets.
+    LogOffsets,
+    /// The background ends a snapshot that it began when the log was acknowledged up to this.
+    Snapshot,
+    /// The consumer reads.
+    Read,
+    /// A machine's deadline.
+    Wake {
+        target: usize,
+        due: Millis,
+    },
+    /// A fetch reads, or gives up waiting.
+    Fetch {
+        stream: usize,
+    },
+    FetchTimeout {
+        stream: usize,
+        from: QueueOffset,
+    },
+    /// An attempt ends.
+    Answer {
+        stream: usize,
+        offset: QueueOffset,
+        verdict: Verdict,
+    },
+    /// A dead letter was refused.
+    LetterRefused {
+        stream: usize,
+        offset: QueueOffset,
+    },
+    /// The process waits no longer with its orderly stop.
+    StopNow,
+    /// The process ends because its store stopped.
+    Exit,
+}
+
+/// An event on its way to a target.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// The process that waits for the answer.
+    pub(crate) life: u64,
+    pub(crate) stream: usize,
+    pub(crate) target: usize,
+    pub(crate) offset: QueueOffset,
+    pub(crate) number: u64,
+    pub(crate) poison: bool,
+    pub(crate) sent: Millis,
+}
+
+/// See the module's documentation.
+pub(crate) struct Scene {
+    pub(crate) now: Millis,
+    pub(crate) plan: Plan,
+    pub(crate) bug: Option<Bug>,
+    pub(crate) random: Random,
+    pub(crate) trace: Trace,
+    pub(crate) coverage: Coverage,
+    pub(crate) log: LogChecker,
+    pub(crate) delivery: DeliveryChecker,
+    /// Which events are poison, by number.
+    pub(crate) poison: Vec<bool>,
+    /// How often the process was started.
+    pub(crate) life: u64,
+    /// Faults are over.
+    pub(crate) healed: bool,
+    /// The disk was switched off in the middle of a call: nothing works until the crash.
+    pub(crate) disk_is_off: bool,
+    agenda: BTreeMap<(Millis, u64), Event>,
+    added: u64,
+}
+
+impl Scene {
+    pub(crate) fn new(seed: u64, start: Millis, bug: Option<Bug>, keep: bool) -> Self {
+        let plan = Plan::of(seed);
+        Self {
+            now: start,
+            bug,
+            random: Random::new(seed),
+            trace: Trace::new(start, keep),
+            coverage: Coverage::default(),
+            log: LogChecker::new(plan.durability),
+            delivery: DeliveryChecker::new(&plan),
+            poison: Vec::new(),
+            life: 0,
+            healed: false,
+            disk_is_off: false,
+            agenda: BTreeMap::new(),
+            added: 0,
+            plan,
+        }
+    }
+
+    /// Lets something happen after a while.
+    pub(crate) fn after(&mut self, wait: Millis, event: Event) {
+        self.agenda.insert((self.now + wait.max(0), self.added), event);
+        self.added += 1;
+    }
+
+    /// Lets something happen in the living process after a while.
+    pub(crate) fn inside(&mut self, wait: Millis, event: Inside) {
+        self.after(wait, Event::Inside(self.life, event));
+    }
+
+    /// Lets something happen in the living process after a random while.
+    pub(crate) fn soon(&mut self, longest: Millis, event: Inside) {
+        let wait = self.random.millis(0, longest);
+        self.inside(wait, event);
+    }
+
+    /// The next thing that happens; it is then.
+    pub(crate) fn next(&mut self) -> Option<Event> {
+        let ((at, _), event) = self.agenda.pop_first()?;
+        self.now = at;
+        Some(event)
+    }
+
+    /// Whether a fault of this class may strike now.
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        !self.healed && self.plan.faults.has(fault)
+    }
+
+    /// Takes the store's watermarks into the books. Gives the groups that became acknowledged.
+    pub(crate) fn watermarks(&mut self, acked: LogOffset, durable: LogOffset) -> std::ops::Range<usize> {
+        self.log.watermarks(acked, durable)
+    }
+}
