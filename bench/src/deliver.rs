@@ -16,7 +16,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 /// What to post, and where to receive it.
@@ -91,13 +91,7 @@ async fn connection(
         if Instant::now() >= window.end {
             break;
         }
-        let intended = match &mut schedule {
-            None => Instant::now(),
-            Some(schedule) => {
-                sleep_until(schedule.next()).await;
-                schedule.due(Instant::now()).unwrap_or_else(Instant::now)
-            }
-        };
+        let intended = load::next_planned(&mut schedule).await;
         let id = format!("{run}-{index}-{number}");
         let (tell, arrived) = oneshot::channel();
         expected.lock().expect("no holder panics").insert(id.clone(), tell);

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 /// Events in one request of mode `batch`.
@@ -69,13 +69,7 @@ async fn connection(
     let mut measured = Measured::new(window);
     let mut answer = Vec::with_capacity(4096);
     while Instant::now() < window.end {
-        let intended = match &mut schedule {
-            None => Instant::now(),
-            Some(schedule) => {
-                sleep_until(schedule.next()).await;
-                schedule.due(Instant::now()).unwrap_or_else(Instant::now)
-            }
-        };
+        let intended = load::next_planned(&mut schedule).await;
         stream.write_all(request).await.map_err(|error| Error::of("write", error))?;
         let accepted = read_answer(&mut stream, &mut answer).await?;
         if accepted { measured.answered(Instant::now(), intended, events) } else { measured.failed() }

@@ -85,6 +85,13 @@ impl Schedule {
     }
 }
 
+/// Waits for the next planned time, and gives it; in closed loop that is now.
+pub(crate) async fn next_planned(schedule: &mut Option<Schedule>) -> Instant {
+    let Some(schedule) = schedule else { return Instant::now() };
+    tokio::time::sleep_until(schedule.next()).await;
+    schedule.due(Instant::now()).unwrap_or_else(Instant::now)
+}
+
 /// Runs `connection` for each connection of the shape, and measures the server's CPU time in the same window.
 pub(crate) async fn run<F>(
     name: &str,

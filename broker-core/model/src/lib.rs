@@ -3,6 +3,7 @@
 //! Pure values and byte layouts; every other crate speaks in these terms. Nothing here reads a clock or touches
 //! a file, and decoding borrows from its input.
 
+pub mod hash;
 pub mod id;
 pub mod name;
 pub mod property;

@@ -115,8 +115,9 @@ impl Sends<'_> {
                     }
                 }
                 Err(error) => {
+                    let refusal = refusal_of(error);
                     for send in &sends {
-                        self.refuse(send, &error, session);
+                        self.refuse(send, &refusal, session);
                     }
                 }
             }
@@ -142,7 +143,7 @@ impl Sends<'_> {
                 let last = others.last().unwrap_or(&first).log_offset;
                 self.hold(send, properties, first, &others, last + 1, session);
             }
-            Err(refusal) => self.refuse_with(send, &refusal, session),
+            Err(refusal) => self.refuse(send, &refusal, session),
         }
     }
 
@@ -178,11 +179,7 @@ impl Sends<'_> {
         session.held.push(end, send.request, encode);
     }
 
-    fn refuse(&self, send: &Checked<'_>, error: &StageError, session: &mut BrokerSession) {
-        self.refuse_with(send, &refusal_of(error.clone()), session);
-    }
-
-    fn refuse_with(&self, send: &Checked<'_>, refusal: &Refusal, session: &mut BrokerSession) {
+    fn refuse(&self, send: &Checked<'_>, refusal: &Refusal, session: &mut BrokerSession) {
         self.metrics.refused.inc();
         if !send.oneway {
             answer(session.out.head(), send.request, refusal.code, Some(&refusal.remark), &[], b"");

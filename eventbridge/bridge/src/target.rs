@@ -15,7 +15,7 @@ use halley_delivery::{
     Checkpoint, Cursor, Effect, Fetched, GiveUp, Input, Limits, Machine, StreamId, Verdict as Ended,
 };
 use halley_event::EventView;
-use halley_model::{Millis, QueueId, QueueOffset, RecordView, TopicName};
+use halley_model::{Millis, QueueId, QueueOffset, RecordView, TopicName, hash};
 use halley_rules::config;
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 use tokio::{
@@ -289,7 +289,7 @@ impl<B: Backend, S: Sink> TargetTask<B, S> {
             metrics.matched.inc();
             self.kept.keep(id, offset, bytes);
             let key = running.rule.order_key.as_ref().and_then(|name| event.attribute(name));
-            records.push((offset, Fetched::Matched { key: key.map(|key| hash(key.as_bytes())) }));
+            records.push((offset, Fetched::Matched { key: key.map(|key| hash::of_key(key.as_bytes())) }));
         }
         if records.is_empty() && !pulled.records.is_empty() {
             return Input::FetchFailed { stream: id };
@@ -438,9 +438,4 @@ async fn sleep_or_never(due: Option<Instant>) {
 
 fn index_of(stream: StreamId) -> usize {
     stream.0 as usize
-}
-
-/// FNV-1a: an order key's hash outlives the process in the cursor.
-fn hash(key: &[u8]) -> u32 {
-    key.iter().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

@@ -1,19 +1,14 @@
 //! Which queue an event goes to: events that must stay in order go to one.
 
 use halley_event::{ParsedEvent, attribute::property_of};
-use halley_model::QueueId;
+use halley_model::{QueueId, hash};
 
 /// The queue for an event: by the value of the bus's ordering attribute, else by `partitionkey` (CloudEvents
 /// partitioning extension); `None` for the broker's choice.
 pub(crate) fn of(event: &ParsedEvent, order_key: Option<&str>, queues: u32) -> Option<QueueId> {
     let ordered = order_key.and_then(|name| property_of(&event.properties, name));
     let key = ordered.or_else(|| property_of(&event.properties, "partitionkey"))?;
-    Some(fnv1a(key.as_bytes()) % queues.max(1))
-}
-
-/// FNV-1a, 32 bits: fixed for ever, since the queue of a key must never change.
-fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    Some(hash::of_key(key.as_bytes()) % queues.max(1))
 }
 
 #[cfg(test)]
