@@ -1,6 +1,6 @@
 //! What lies on disk when a store is opened: after crashes, and after whatever else happens to files.
 
-use halley_model::RecordBody;
+use halley_model::{RecordBody, RecordView};
 use halley_store::{
     Durability, LogReader, OpenError, Opened, Options, Snapshot,
     disk::{Crash, Disk, DiskFile, SimDisk},
@@ -12,8 +12,10 @@ const SEGMENT: &str = "log/00000000000000000000.seg";
 const SIDECAR: &str = "index/00000000000000000000.idx";
 const SEGMENT_BYTES: u64 = 4096;
 const NOW: i64 = 1_700_000_000_000;
-/// In bytes.
-const FRAME_HEADER: usize = 24;
+/// Of any frame, in bytes.
+const FRAME_HEADER: usize = 32;
+/// Of the first frame of a segment, in bytes.
+const START_FRAME: usize = 56;
 
 /// The only segment of a log. The first byte says whether the checksums are made right first, so that what lies behind them is
 /// reached too; the rest is the file. If the store opens, all that its index names can be read, it takes a record, and after
@@ -27,6 +29,10 @@ pub fn log_recovery(input: &[u8]) {
     let disk = Arc::new(SimDisk::new(1));
     put(&disk, SEGMENT, &file);
     let Ok(opened) = open_store(&disk) else { return };
+    if opened.recovery.epoch == u32::MAX {
+        // After this one there is no epoch left.
+        return;
+    }
     let before = contents(&opened.reader);
     append(opened, b"one more");
     disk.crash(Crash::Kill);
@@ -188,25 +194,35 @@ fn put(disk: &SimDisk, path: &str, bytes: &[u8]) {
     disk.sync_dir(dir).expect("the disk is well");
 }
 
-/// Writes into each frame the checksum that `docs/format/log.md` asks for, as far as lengths lead.
+/// Writes into each frame, and its records, the checksums that `docs/format/log.md` asks for, as far as lengths lead.
 fn make_checksums_right(file: &mut [u8]) {
     let word = |bytes: &[u8], at: usize| {
         u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
     };
     let mut at = 0;
     // The first frame of a segment starts from the checksum it carries behind base and creation time.
-    let mut chain = if file.len() >= 48 { word(file, 40) } else { 0 };
+    let mut chain = if file.len() >= START_FRAME { word(file, 48) } else { 0 };
     while file.len() - at >= FRAME_HEADER {
         let length = word(file, at) as usize;
         if length < FRAME_HEADER || length > file.len() - at {
             return;
         }
         let frame = &mut file[at..at + length];
+        make_bodies_right(&mut frame[FRAME_HEADER..]);
         let mut hasher = crc32fast::Hasher::new_with_initial(chain);
         hasher.update(&frame[..16]);
         hasher.update(&frame[20..]);
         chain = hasher.finalize();
         frame[16..20].copy_from_slice(&chain.to_be_bytes());
         at += length;
+    }
+}
+
+fn make_bodies_right(mut records: &mut [u8]) {
+    while let Ok(record) = RecordView::parse(records) {
+        let checksum = crc32fast::hash(record.body()) & 0x7FFF_FFFF;
+        let length = record.total_len();
+        records[8..12].copy_from_slice(&checksum.to_be_bytes());
+        records = &mut records[length..];
     }
 }

@@ -325,6 +325,11 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             self.index.publish(&entries, start.base, |_, _| {});
             entries.clear();
         };
+        if scanner.epoch == u32::MAX {
+            // This opening could not have an epoch of its own.
+            let reason = "the epoch of its frames is the last there can be";
+            return Err(damaged(start.base, scanner.position(), reason.to_owned()));
+        }
         self.report.segments_scanned += 1;
         self.report.bytes_scanned += scanner.position() - start.base;
         self.durable = self.durable.max(scanner.durable);

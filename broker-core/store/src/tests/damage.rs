@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     OpenError, ReadError, Snapshot, SnapshotError,
     disk::{Crash, DiskFile},
+    segment::Start,
 };
 
 const FIRST: &str = "log/00000000000000000000.seg";
@@ -113,6 +114,19 @@ fn what_was_synced_is_never_taken_for_torn() {
     assert!(matches!(open(Arc::new(disk.clone()), options.clone(), NOW), Err(OpenError::Damaged { .. })));
     disk.flip_bit(&second, 40, 1);
     check_index_is_a_view(&reopen(&disk, &options).reader);
+}
+
+#[test]
+fn an_epoch_without_a_next_one_is_refused_and_left_alone() {
+    let disk = SimDisk::new(1);
+    disk.create_dir("log").unwrap();
+    let file = disk.create(FIRST).unwrap();
+    let start = Start { base: 0, created: NOW, epoch: u32::MAX, chain: 0, unsynced: 0 };
+    file.write_at(0, &[&start.encode().0, b"torn"]).unwrap();
+    let before = disk.contents(FIRST);
+    let refused = open(Arc::new(disk.clone()), small(Durability::Os), NOW);
+    assert!(matches!(refused, Err(OpenError::Damaged { at: 56, .. })));
+    assert_eq!(disk.contents(FIRST), before);
 }
 
 #[test]
