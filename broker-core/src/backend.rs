@@ -4,7 +4,7 @@ use crate::{
     acks::Stopped,
     arrivals::{Arrivals, Waiter},
     broker::Broker,
-    catalog::ChangeError,
+    catalog::{self, ChangeError},
     clock,
     queues::{Ask, Found, Source},
 };
@@ -13,20 +13,11 @@ use halley_backend::{Backend, Commit, Outgoing, Placed, PullError, Pulled, SendE
 use halley_machine::{offsets::Committed, topics::CreateError};
 use halley_model::{GroupName, LogOffset, QueueId, QueueOffset, RecordBody, RecordView, TopicName};
 use halley_store::StageError;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
 };
-
-/// Spreads messages without a queue of their own over the queues of their topic.
-static NEXT_QUEUE: AtomicU32 = AtomicU32::new(0);
 
 impl Backend for Broker {
     async fn ensure_topic(&self, topic: &TopicName, queues: u32) -> Result<(), SendError> {
@@ -105,9 +96,7 @@ impl Broker {
             let Some(config) = self.catalog.get(&message.topic) else {
                 return Err(SendError::NoSuchTopic(message.topic.clone()));
             };
-            let queue = message
-                .queue
-                .unwrap_or_else(|| NEXT_QUEUE.fetch_add(1, Ordering::Relaxed) % config.write_queues.max(1));
+            let queue = message.queue.unwrap_or_else(|| catalog::next_queue(&config));
             bodies.push(RecordBody {
                 topic: &message.topic,
                 queue,

@@ -225,8 +225,7 @@ impl Broker {
 
     /// Brings gauges up to date, before metrics are shown.
     pub fn refresh_metrics(&self) {
-        let (connections, _, _) = self.members.counts();
-        self.metrics.connections.set(connections as i64);
+        self.metrics.connections.set(self.members.connections() as i64);
         self.metrics.parked.set(self.queues.arrivals.len() as i64);
     }
 }

@@ -6,10 +6,16 @@ use halley_machine::{
     state::{STATE_TOPIC, StateRecord},
     topics::{CreateError, Topics},
 };
-use halley_model::{LogOffset, TopicConfig, TopicName};
+use halley_model::{LogOffset, QueueId, TopicConfig, TopicName};
 use halley_store::StageError;
 use parking_lot::RwLock;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 /// Topics and routes. A change is staged in the log while the table is locked, so that the log has changes in the
 /// order in which they took effect.
@@ -127,4 +133,10 @@ impl Catalog {
         self.routes.write().topic(&self.identity.name, config);
         Ok(end)
     }
+}
+
+/// The queue of a message that names none: messages are spread over those that producers write.
+pub(crate) fn next_queue(topic: &TopicConfig) -> QueueId {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed) % topic.write_queues.max(1)
 }

@@ -47,9 +47,8 @@ impl Members {
         self.groups.lock().subscription(group, topic).map(Option::<&Subscription>::cloned)
     }
 
-    /// Connections, consumers, producers.
-    pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let (consumers, producers) = self.groups.lock().counts();
-        (self.connections.lock().len(), consumers, producers)
+    /// How many clients are connected.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.lock().len()
     }
 }

@@ -146,14 +146,6 @@ impl Groups {
         Some(self.consumers.get(group)?.subscriptions.get(topic))
     }
 
-    /// How many consumers and producers are connected, for metrics.
-    pub fn counts(&self) -> (usize, usize) {
-        (
-            self.consumers.values().map(|group| group.members.len()).sum(),
-            self.producers.values().map(BTreeMap::len).sum(),
-        )
-    }
-
     fn consumer_heartbeat(
         &mut self,
         now: Millis,
@@ -248,6 +240,14 @@ mod tests {
         }
     }
 
+    /// Connected consumers and producers.
+    fn counts(groups: &Groups) -> (usize, usize) {
+        (
+            groups.consumers.values().map(|group| group.members.len()).sum(),
+            groups.producers.values().map(BTreeMap::len).sum(),
+        )
+    }
+
     fn step(groups: &mut Groups, now: Millis, input: Input) -> Vec<Vec<u64>> {
         let mut effects = Vec::new();
         groups.step(now, input, &mut effects);
@@ -274,7 +274,7 @@ mod tests {
         };
         assert!(step(&mut groups, 5, leave).is_empty());
         assert!(groups.consumer_ids("g").is_none());
-        assert_eq!(groups.counts(), (0, 0));
+        assert_eq!(counts(&groups), (0, 0));
         assert_eq!(groups.deadline(), None);
     }
 
@@ -285,7 +285,7 @@ mod tests {
         step(&mut groups, 60_000, heartbeat(2, &[("t", 1)], false));
         assert_eq!(groups.deadline(), Some(CLIENT_EXPIRY_MS + 1));
         assert_eq!(step(&mut groups, CLIENT_EXPIRY_MS + 1, Input::Tick), [vec![2]]);
-        assert_eq!(groups.counts(), (1, 1));
+        assert_eq!(counts(&groups), (1, 1));
     }
 
     #[test]

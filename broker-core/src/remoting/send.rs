@@ -6,7 +6,7 @@
 use super::{BrokerSession, Refusal, answer, request_of};
 use crate::{
     appends::Appends,
-    catalog::{Catalog, ChangeError},
+    catalog::{self, Catalog, ChangeError},
     clock,
     held::RequestId,
     identity::Identity,
@@ -21,21 +21,10 @@ use halley_wire::{
     reply::SendMessageResponse,
     request::{SendForm, SendMessage},
 };
-use std::{
-    mem,
-    net::SocketAddr,
-    ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{mem, net::SocketAddr, ops::Range, sync::Arc};
 
 /// Most messages in one batch.
 const BATCH_MAX: usize = 65_536;
-
-/// Spreads messages without a queue of their own.
-static NEXT_QUEUE: AtomicU32 = AtomicU32::new(0);
 
 /// What sends use.
 pub(super) struct Sends<'a> {
@@ -262,7 +251,7 @@ fn stage_batch(
 /// The queue: the one asked for, or any for a negative number.
 fn queue_of(header: &SendMessage<'_>, topic: &TopicConfig) -> Result<QueueId, Refusal> {
     match u32::try_from(header.queue_id) {
-        Err(_) => Ok(NEXT_QUEUE.fetch_add(1, Ordering::Relaxed) % topic.write_queues.max(1)),
+        Err(_) => Ok(catalog::next_queue(topic)),
         Ok(queue) if queue < topic.queues() => Ok(queue),
         Ok(queue) => {
             let remark =

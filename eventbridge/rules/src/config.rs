@@ -44,11 +44,6 @@ impl Config {
     pub fn bus(&self, name: &str) -> Option<&Bus> {
         self.buses.iter().find(|bus| bus.name == name)
     }
-
-    /// The target of a rule.
-    pub fn target_of(&self, rule: &Rule) -> Option<&Target> {
-        self.targets.iter().find(|target| target.name == rule.target)
-    }
 }
 
 impl Default for Config {

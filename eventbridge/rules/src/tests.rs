@@ -59,7 +59,8 @@ fn a_configuration_is_read_whole() {
             && rule.retry.statuses.contains(503)
             && !rule.retry.statuses.contains(429)
     );
-    assert_eq!(config.target_of(rule).unwrap().max_inflight, 8);
+    let target = config.targets.iter().find(|target| target.name == rule.target);
+    assert_eq!(target.unwrap().max_inflight, 8);
     let outcomes = testing::run(&config);
     assert!(outcomes.iter().all(|outcome| outcome.failures.is_empty()), "{outcomes:?}");
 }
