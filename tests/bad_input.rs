@@ -7,7 +7,7 @@ mod common;
 use bytes::BytesMut;
 use common::{Server, free_ports, http};
 use halley_wire::{
-    RequestCode, ResponseCode,
+    BrokerCode, NamesrvCode, ResponseCode,
     encode::{self, Request},
     frame,
 };
@@ -84,9 +84,10 @@ fn remoting_garbage_closes_its_own_connection_only() {
 #[test]
 fn unknown_request_codes_are_answered_and_the_connection_goes_on() {
     let server = Server::start("");
-    for (address, known) in
-        [(server.broker, RequestCode::GetMaxOffset), (server.namesrv, RequestCode::GetBrokerClusterInfo)]
-    {
+    for (address, known) in [
+        (server.broker, BrokerCode::GetMaxOffset.number()),
+        (server.namesrv, NamesrvCode::GetBrokerClusterInfo.number()),
+    ] {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
         let mut ask = |code, opaque| {
@@ -111,7 +112,7 @@ fn unknown_request_codes_are_answered_and_the_connection_goes_on() {
                 }
             }
         };
-        let (code, remark) = ask(RequestCode::Unknown(9999), 7);
+        let (code, remark) = ask(9999, 7);
         assert_eq!(code, ResponseCode::RequestCodeNotSupported);
         assert_eq!(remark.as_deref(), Some(" request type 9999 not supported"));
         assert_eq!(ask(known, 8).0, ResponseCode::Success);

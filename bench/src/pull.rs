@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use clap::Args;
 use halley_model::RecordView;
 use halley_wire::{
-    Frame, RequestCode, ResponseCode, Serialize, batch, encode,
+    BrokerCode, Frame, ResponseCode, Serialize, batch, encode,
     reply::PullMessageResponse,
     request::{PullMessage, SendForm, SendMessage, pull::flag},
 };
@@ -121,7 +121,7 @@ async fn fill(broker: SocketAddr, topic: &str, queue: u32, count: u64, size: usi
             broker_name: None,
         };
         out.clear();
-        let request = remoting::request(RequestCode::SendBatchMessage, 1, Serialize::Binary);
+        let request = remoting::request(BrokerCode::SendBatchMessage, 1, Serialize::Binary);
         encode::request(&mut out, request, &header.fields(SendForm::Short, ""), &messages)
             .map_err(Error::new)?;
         connection.write(&out).await?;
@@ -158,7 +158,7 @@ async fn drain(broker: SocketAddr, topic: &str, queue: u32, count: u64) -> Resul
             broker_name: None,
         };
         out.clear();
-        let request = remoting::request(RequestCode::PullMessage, 1, Serialize::Binary);
+        let request = remoting::request(BrokerCode::PullMessage, 1, Serialize::Binary);
         encode::request(&mut out, request, &header.fields(), b"").map_err(Error::new)?;
         let asked = Instant::now();
         connection.write(&out).await?;

@@ -3,7 +3,7 @@
 use crate::Error;
 use bytes::{Buf, BytesMut};
 use halley_wire::{
-    Frame, RequestCode, ResponseCode, Serialize,
+    BrokerCode, Frame, NamesrvCode, ResponseCode, Serialize,
     body::TopicRoute,
     encode::{self, ExtField, Request},
     frame,
@@ -57,7 +57,11 @@ impl Connection {
     }
 
     /// Asks and waits for the answer's body; other codes than success are errors.
-    pub(crate) async fn ask(&mut self, code: RequestCode, fields: &[ExtField<'_>]) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn ask(
+        &mut self,
+        code: impl Into<i32>,
+        fields: &[ExtField<'_>],
+    ) -> Result<Vec<u8>, Error> {
         let mut bytes = BytesMut::new();
         encode::request(&mut bytes, request(code, 0, Serialize::Json), fields, b"").map_err(Error::new)?;
         self.write(&bytes).await?;
@@ -75,7 +79,7 @@ impl Connection {
 }
 
 /// A request as a Java client would send it.
-pub(crate) fn request(code: RequestCode, opaque: i32, serialize: Serialize) -> Request {
+pub(crate) fn request(code: impl Into<i32>, opaque: i32, serialize: Serialize) -> Request {
     Request { serialize, language: halley_wire::language::JAVA, ..Request::new(code, opaque) }
 }
 
@@ -92,7 +96,7 @@ pub(crate) fn check(frame: &Frame<'_>) -> Result<(), Error> {
 pub(crate) async fn prepare(peer: SocketAddr, topic: &str, queues: u32) -> Result<SocketAddr, Error> {
     let mut names = Connection::open(peer).await?;
     let route = GetRouteInfo { topic: "TBW102".into(), accept_standard_json_only: true };
-    let body = names.ask(RequestCode::GetRouteInfoByTopic, &route.fields()).await?;
+    let body = names.ask(NamesrvCode::GetRouteInfoByTopic, &route.fields()).await?;
     let route = TopicRoute::decode(&body).map_err(Error::new)?;
     let address = route.brokers.first().and_then(|broker| broker.addresses.get(&0));
     let address = address.ok_or_else(|| Error::new("the name server knows no master broker"))?;
@@ -115,6 +119,6 @@ pub(crate) async fn create(broker: SocketAddr, topic: &str, queues: u32) -> Resu
         order: false,
         attributes: None,
     };
-    Connection::open(broker).await?.ask(RequestCode::UpdateAndCreateTopic, &create.fields()).await?;
+    Connection::open(broker).await?.ask(BrokerCode::UpdateAndCreateTopic, &create.fields()).await?;
     Ok(())
 }

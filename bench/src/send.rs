@@ -8,7 +8,7 @@ use crate::{
 use bytes::BytesMut;
 use clap::{Args, ValueEnum};
 use halley_wire::{
-    Frame, RequestCode, Serialize, encode,
+    BrokerCode, Frame, Serialize, encode,
     request::{SendForm, SendMessage},
 };
 use std::{
@@ -119,7 +119,7 @@ impl Template {
             Header::Rocketmq => Serialize::Binary,
             Header::Json => Serialize::Json,
         };
-        let request = remoting::request(RequestCode::SendMessageV2, MARK, serialize);
+        let request = remoting::request(BrokerCode::SendMessageV2, MARK, serialize);
         let mut bytes = BytesMut::new();
         encode::request(&mut bytes, request, &header.fields(SendForm::Short, properties), body)
             .map_err(Error::new)?;

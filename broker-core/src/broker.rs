@@ -8,9 +8,7 @@ use crate::{
 };
 use halley_machine::{
     groups::Input,
-    offsets::Offsets,
-    state::{STATE_TOPIC, Snapshot, StateRecord},
-    topics::Topics,
+    state::{STATE_TOPIC, Snapshot, StateRecord, Tables},
 };
 use halley_model::RecordView;
 use halley_store::{
@@ -93,9 +91,9 @@ impl Broker {
         let opened = halley_store::open(Arc::new(disk), store_options, clock::now()).map_err(store_error)?;
 
         let identity = Identity { cluster: cluster.into(), name: name.into(), address };
-        let (topics, offsets) = fold_state(&opened.reader, &opened.snapshots)?;
+        let Tables { topics, groups, offsets } = fold_state(&opened.reader, &opened.snapshots)?;
         let writer = StateWriter::new(opened.log.clone(), identity.clone());
-        let catalog = Arc::new(Catalog::new(identity.clone(), topics, writer.clone()));
+        let catalog = Arc::new(Catalog::new(identity.clone(), topics, groups, writer.clone()));
         catalog.announce();
         let progress = Arc::new(Progress::new(offsets, writer));
         let acks = Arc::new(Acks::default());
@@ -231,18 +229,15 @@ impl Broker {
 }
 
 /// The broker's state: the newest snapshot, and every state record behind it.
-fn fold_state<D: Disk>(
-    reader: &LogReader<D>,
-    snapshots: &Snapshots<D>,
-) -> Result<(Topics, Offsets), StartError> {
+fn fold_state<D: Disk>(reader: &LogReader<D>, snapshots: &Snapshots<D>) -> Result<Tables, StartError> {
     let state = |error: &dyn std::fmt::Display| StartError::State(error.to_string());
     let latest = snapshots.latest().map_err(|error: DiskError| state(&error))?;
     let snapshot = match &latest {
         Some(snapshot) => serde_json::from_slice(&snapshot.bytes).map_err(|error| state(&error))?,
         None => Snapshot::default(),
     };
-    let (mut topics, mut offsets) = (Topics::default(), Offsets::default());
-    snapshot.state.fold(&mut topics, &mut offsets);
+    let mut tables = Tables::default();
+    snapshot.state.fold(&mut tables);
     let mut next = snapshot.next;
     let mut entries = Vec::new();
     loop {
@@ -255,9 +250,9 @@ fn fold_state<D: Disk>(
             let bytes = reader.read(entry).map_err(|error| state(&error))?;
             let record = RecordView::parse(&bytes).map_err(|error| state(&error))?;
             let record = StateRecord::decode(record.body()).map_err(|error| state(&error))?;
-            record.fold(&mut topics, &mut offsets);
+            record.fold(&mut tables);
         }
     }
-    offsets.clamp(|topic, queue| reader.bounds(topic, queue).map_or(0, |(_, max)| max));
-    Ok((topics, offsets))
+    tables.offsets.clamp(|topic, queue| reader.bounds(topic, queue).map_or(0, |(_, max)| max));
+    Ok(tables)
 }

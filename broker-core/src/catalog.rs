@@ -1,12 +1,13 @@
-//! The topics of this broker, and the name server's routes to them, kept in step.
+//! The topics and groups of this broker, and the name server's routes to them, kept in step.
 
 use crate::{identity::Identity, state_writer::StateWriter};
 use halley_machine::{
+    group_configs::GroupConfigs,
     routes::{Broker, Route, Routes},
     state::{STATE_TOPIC, StateRecord},
     topics::{CreateError, Topics},
 };
-use halley_model::{LogOffset, QueueId, TopicConfig, TopicName};
+use halley_model::{GroupConfig, GroupName, LogOffset, QueueId, TopicConfig, TopicName};
 use halley_store::StageError;
 use parking_lot::RwLock;
 use std::{
@@ -17,11 +18,12 @@ use std::{
     },
 };
 
-/// Topics and routes. A change is staged in the log while the table is locked, so that the log has changes in the
+/// Topics, groups and routes. A change is staged in the log while the table is locked, so that the log has changes in the
 /// order in which they took effect.
 pub(crate) struct Catalog {
     identity: Identity,
     topics: RwLock<Topics>,
+    groups: RwLock<GroupConfigs>,
     routes: RwLock<Routes>,
     writer: StateWriter,
 }
@@ -38,9 +40,10 @@ pub(crate) enum ChangeError {
 }
 
 impl Catalog {
-    /// A catalog of the topics that recovery found. [`Catalog::announce`] makes them known.
-    pub(crate) fn new(identity: Identity, topics: Topics, writer: StateWriter) -> Self {
-        Self { identity, topics: RwLock::new(topics), routes: RwLock::default(), writer }
+    /// A catalog of what recovery found. [`Catalog::announce`] makes it known.
+    pub(crate) fn new(identity: Identity, topics: Topics, groups: GroupConfigs, writer: StateWriter) -> Self {
+        let (topics, groups) = (RwLock::new(topics), RwLock::new(groups));
+        Self { identity, topics, groups, routes: RwLock::default(), writer }
     }
 
     /// Registers the broker and its topics with the name server of this process.
@@ -106,9 +109,32 @@ impl Catalog {
         look(&self.routes.read())
     }
 
-    /// Looks at all topics.
-    pub(crate) fn with_topics<T>(&self, look: impl FnOnce(&Topics) -> T) -> T {
-        look(&self.topics.read())
+    /// Looks at all topics and groups.
+    pub(crate) fn with_tables<T>(&self, look: impl FnOnce(&Topics, &GroupConfigs) -> T) -> T {
+        look(&self.topics.read(), &self.groups.read())
+    }
+
+    /// The group's settings.
+    pub(crate) fn group(&self, group: &str) -> Option<Arc<GroupConfig>> {
+        self.groups.read().get(group).cloned()
+    }
+
+    /// The group's settings; a group that nobody configured gets the usual ones (`autoCreateSubscriptionGroup`, 5.5).
+    pub(crate) fn ensure_group(&self, group: &GroupName) -> Result<Arc<GroupConfig>, StageError> {
+        if let Some(existing) = self.group(group) {
+            return Ok(existing);
+        }
+        let config = GroupConfig::new(group.clone());
+        self.update_group(config.clone())?;
+        Ok(self.group(group).unwrap_or_else(|| Arc::new(config)))
+    }
+
+    /// Creates or changes a group. The change is durable when the returned offset is acknowledged.
+    pub(crate) fn update_group(&self, config: GroupConfig) -> Result<LogOffset, StageError> {
+        let mut groups = self.groups.write();
+        let before = groups.get(&config.name).cloned();
+        let Some(config) = groups.put(config) else { return Ok(0) };
+        self.writer.write(&StateRecord::group(&config)).inspect_err(|_| groups.restore(&config.name, before))
     }
 
     /// Changes `topic` in memory and in the log, or in neither: while the table is locked nobody sees a topic that the log

@@ -62,8 +62,8 @@ impl<D: Disk> Housekeeping<D> {
         // does no harm. The position is read last: recovery drops a snapshot that lies beyond the log's end, so that none
         // survives that knows of records which a power cut took.
         let next = self.reader.bounds(STATE_TOPIC, 0).map_or(0, |(_, max)| max);
-        let state = self.catalog.with_topics(|topics| {
-            self.progress.with_offsets(|offsets| StateRecord::everything(topics, offsets))
+        let state = self.catalog.with_tables(|topics, groups| {
+            self.progress.with_offsets(|offsets| StateRecord::everything(topics, groups, offsets))
         });
         let at = self.log.acked();
         let written = serde_json::to_vec(&Snapshot { next, state })

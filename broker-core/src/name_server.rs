@@ -7,7 +7,7 @@ use crate::{
 };
 use halley_machine::routes::Broker;
 use halley_wire::{
-    Frame, RequestCode, ResponseCode,
+    Frame, NamesrvCode, ResponseCode,
     body::{self, BrokerData, ClusterInfo, IntegerKeys, QueueData, TopicRoute},
     frame::{self, FrameError},
     request::GetRouteInfo,
@@ -54,29 +54,11 @@ impl Service for NameServer {
 
 impl NameServer {
     fn dispatch(&self, frame: &Frame<'_>, session: &mut Session<()>) -> Result<(), Refusal> {
-        let body = match RequestCode::of(frame.code) {
-            RequestCode::GetRouteInfoByTopic => self.route(frame)?,
-            RequestCode::GetBrokerClusterInfo => self.clusters(),
-            RequestCode::GetAllTopicListFromNameserver => self.topics(),
-            RequestCode::SendMessage
-            | RequestCode::PullMessage
-            | RequestCode::QueryConsumerOffset
-            | RequestCode::UpdateConsumerOffset
-            | RequestCode::UpdateAndCreateTopic
-            | RequestCode::SearchOffsetByTimestamp
-            | RequestCode::GetMaxOffset
-            | RequestCode::GetMinOffset
-            | RequestCode::HeartBeat
-            | RequestCode::UnregisterClient
-            | RequestCode::GetConsumerListByGroup
-            | RequestCode::NotifyConsumerIdsChanged
-            | RequestCode::LockBatchMq
-            | RequestCode::UnlockBatchMq
-            | RequestCode::CheckClientConfig
-            | RequestCode::SendMessageV2
-            | RequestCode::SendBatchMessage
-            | RequestCode::LitePullMessage
-            | RequestCode::Unknown(_) => return Err(not_supported(frame.code)),
+        let body = match NamesrvCode::of(frame.code) {
+            NamesrvCode::GetRouteInfoByTopic => self.route(frame)?,
+            NamesrvCode::GetBrokerClusterInfo => self.clusters(),
+            NamesrvCode::GetAllTopicListFromNameserver => self.topics(),
+            NamesrvCode::Unknown(code) => return Err(not_supported(code)),
         };
         succeed(frame, session, &[], &body);
         Ok(())

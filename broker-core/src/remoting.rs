@@ -19,7 +19,7 @@ use crate::{
 };
 use halley_store::disk::RealDisk;
 use halley_wire::{
-    Frame, RequestCode, ResponseCode,
+    BrokerCode, Frame, ResponseCode,
     encode::ExtField,
     encode_reply,
     frame::{self, FrameError},
@@ -127,29 +127,25 @@ impl Service for Remoting {
 
 impl Remoting {
     fn dispatch<'f>(&self, frame: &Frame<'f>, session: &mut BrokerSession, sends: &mut send::Batch<'f>) {
-        let code = RequestCode::of(frame.code);
+        let code = BrokerCode::of(frame.code);
         let handled = match code {
-            RequestCode::SendMessage | RequestCode::SendMessageV2 | RequestCode::SendBatchMessage => {
+            BrokerCode::SendMessage | BrokerCode::SendMessageV2 | BrokerCode::SendBatchMessage => {
                 self.sends().take(code, frame, sends)
             }
-            RequestCode::PullMessage | RequestCode::LitePullMessage => self.pulls().pull(frame, session),
-            RequestCode::QueryConsumerOffset => self.offsets().query(frame, session),
-            RequestCode::UpdateConsumerOffset => self.offsets().update(frame, session),
-            RequestCode::SearchOffsetByTimestamp => self.offsets().search(frame, session),
-            RequestCode::GetMaxOffset => self.offsets().max(frame, session),
-            RequestCode::GetMinOffset => self.offsets().min(frame, session),
-            RequestCode::HeartBeat => self.groups().heartbeat(frame, session),
-            RequestCode::UnregisterClient => self.groups().unregister(frame, session),
-            RequestCode::GetConsumerListByGroup => self.groups().consumer_list(frame, session),
-            RequestCode::LockBatchMq => self.groups().lock(frame, session),
-            RequestCode::UnlockBatchMq => self.groups().unlock(frame, session),
-            RequestCode::CheckClientConfig => self.groups().check_client(frame, session),
-            RequestCode::UpdateAndCreateTopic => self.topics().create(frame, session),
-            RequestCode::NotifyConsumerIdsChanged
-            | RequestCode::GetRouteInfoByTopic
-            | RequestCode::GetBrokerClusterInfo
-            | RequestCode::GetAllTopicListFromNameserver
-            | RequestCode::Unknown(_) => Err(not_supported(frame.code)),
+            BrokerCode::PullMessage | BrokerCode::LitePullMessage => self.pulls().pull(frame, session),
+            BrokerCode::QueryConsumerOffset => self.offsets().query(frame, session),
+            BrokerCode::UpdateConsumerOffset => self.offsets().update(frame, session),
+            BrokerCode::SearchOffsetByTimestamp => self.offsets().search(frame, session),
+            BrokerCode::GetMaxOffset => self.offsets().max(frame, session),
+            BrokerCode::GetMinOffset => self.offsets().min(frame, session),
+            BrokerCode::HeartBeat => self.groups().heartbeat(frame, session),
+            BrokerCode::UnregisterClient => self.groups().unregister(frame, session),
+            BrokerCode::GetConsumerListByGroup => self.groups().consumer_list(frame, session),
+            BrokerCode::LockBatchMq => self.groups().lock(frame, session),
+            BrokerCode::UnlockBatchMq => self.groups().unlock(frame, session),
+            BrokerCode::CheckClientConfig => self.groups().check_client(frame, session),
+            BrokerCode::UpdateAndCreateTopic => self.topics().create(frame, session),
+            BrokerCode::Unknown(code) => Err(not_supported(code)),
         };
         if let Err(refusal) = handled {
             refuse(frame, session, &refusal);

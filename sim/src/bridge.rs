@@ -69,7 +69,7 @@ impl Node {
         let mut cursors = Vec::new();
         for stream in 0..self.streams.len() {
             let key = self.streams[stream].key.clone();
-            let known = self.offsets.get(&key.0, &key.1, key.2).cloned();
+            let known = self.tables.offsets.get(&key.0, &key.1, key.2).cloned();
             let cursor = scene.delivery.opened(stream, known.as_ref())?;
             if !cursor.open.is_empty() {
                 scene.coverage.count(Happened::CursorRestored);
@@ -269,7 +269,7 @@ impl Node {
 
     fn commit(&mut self, scene: &mut Scene, stream: usize, committed: Committed) {
         scene.delivery.committed(stream, committed.clone());
-        self.offsets.commit(self.streams[stream].key.clone(), committed);
+        self.tables.offsets.commit(self.streams[stream].key.clone(), committed);
     }
 
     fn deliver(

@@ -9,9 +9,8 @@ use crate::{
     scene::{Inside, Scene},
 };
 use halley_machine::{
-    offsets::{Committed, Key, Offsets},
-    state::{Snapshot, StateRecord},
-    topics::Topics,
+    offsets::{Committed, Key},
+    state::{Snapshot, StateRecord, Tables},
 };
 use halley_model::{GroupName, QueueId, QueueOffset, RecordView, TopicName};
 use halley_store::{IndexEntry, OpenError, Opened, Options, Placed, ReadError, StageError, disk::SimDisk};
@@ -23,8 +22,7 @@ const STATE_BYTES_MAX: usize = 2_000;
 /// The process.
 pub(crate) struct Node {
     pub(crate) store: Opened<SimDisk>,
-    topics: Topics,
-    pub(crate) offsets: Offsets,
+    pub(crate) tables: Tables,
     pub(crate) targets: Vec<TargetShell>,
     pub(crate) streams: Vec<crate::bridge::StreamShell>,
     /// The log's thread was told that there is work.
@@ -70,11 +68,10 @@ impl Node {
             scene.coverage.count(Happened::SegmentDropped);
         }
         check_recovered(scene, &store)?;
-        let (topics, offsets) = fold(scene, &store)?;
+        let tables = fold(scene, &store)?;
         let mut node = Self {
             store,
-            topics,
-            offsets,
+            tables,
             targets: TargetShell::all(scene),
             streams: crate::bridge::StreamShell::all(scene),
             log_is_awake: false,
@@ -230,7 +227,7 @@ impl Node {
     /// be true last: what the state knows beyond that could be lost while the snapshot stays.
     pub(crate) fn snapshot(&mut self, scene: &mut Scene) {
         let next = self.store.reader.bounds(&Topic::State.name(), 0).map_or(0, |(_, max)| max);
-        let state = StateRecord::everything(&self.topics, &self.offsets);
+        let state = StateRecord::everything(&self.tables.topics, &self.tables.groups, &self.tables.offsets);
         let at = self.store.log.acked();
         let bytes =
             serde_json::to_vec(&Snapshot { next, state }).expect("strings and numbers always make JSON");
@@ -241,7 +238,7 @@ impl Node {
     /// Logs the committed offsets.
     pub(crate) fn log_offsets(&mut self, scene: &mut Scene) -> Result<(), Violation> {
         loop {
-            let dirty = self.offsets.take_dirty(STATE_BYTES_MAX);
+            let dirty = self.tables.offsets.take_dirty(STATE_BYTES_MAX);
             if dirty.is_empty() {
                 return Ok(());
             }
@@ -256,7 +253,7 @@ impl Node {
                 }
                 Err(error) => {
                     scene.trace.note(scene.now, format_args!("offsets not logged: {error}"));
-                    self.offsets.mark_dirty(dirty.into_iter().map(|(key, _)| key));
+                    self.tables.offsets.mark_dirty(dirty.into_iter().map(|(key, _)| key));
                     return Ok(());
                 }
             }
@@ -276,7 +273,7 @@ impl Node {
             let next = from + read.len() as u64;
             self.consumer[queue as usize] = self.consumer[queue as usize].max(next);
             let committed = Committed { offset: self.consumer[queue as usize], metadata: String::new() };
-            self.offsets.commit(consumer_key(queue), committed);
+            self.tables.offsets.commit(consumer_key(queue), committed);
         }
         Ok(())
     }
@@ -332,7 +329,7 @@ impl Node {
         let letters = (0..scene.plan.targets.len()).map(|target| (Topic::DeadLetters(target), 1));
         for (topic, queues) in [(Topic::Bus, scene.plan.queues)].into_iter().chain(letters) {
             let name = topic_name(topic);
-            let created = self.topics.ensure(&name, queues);
+            let created = self.tables.topics.ensure(&name, queues);
             let created = created.or_else(|error| violated(Check::Assertion, error.to_string()))?;
             if let Some(config) = created {
                 let message = Message::state(StateRecord::topic(&config).encode());
@@ -346,7 +343,7 @@ impl Node {
     fn resume_consumer(&mut self, scene: &mut Scene) -> Result<(), Violation> {
         for queue in 0..scene.plan.queues {
             let key = consumer_key(queue);
-            let at = self.offsets.get(&key.0, &key.1, queue).map_or(0, |committed| committed.offset);
+            let at = self.tables.offsets.get(&key.0, &key.1, queue).map_or(0, |committed| committed.offset);
             ensure(at <= self.queue_end(queue), Check::CursorsBehind, || {
                 format!("the consumer goes on at {queue}/{at}, beyond the end")
             })?;
@@ -417,8 +414,8 @@ fn check_recovered(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(), Vio
 }
 
 /// The state: from the newest snapshot, and from the log after it.
-fn fold(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(Topics, Offsets), Violation> {
-    let (mut topics, mut offsets) = (Topics::default(), Offsets::default());
+fn fold(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<Tables, Violation> {
+    let mut tables = Tables::default();
     let lost = |what: String| Violation { check: Check::NothingLost, detail: format!("state: {what}") };
     let latest = store.snapshots.latest().map_err(|error| lost(error.to_string()))?;
     let mut next = 0;
@@ -427,7 +424,7 @@ fn fold(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(Topics, Offsets),
             serde_json::from_slice(&latest.bytes).map_err(|error| lost(error.to_string()))?;
         scene.coverage.count(Happened::SnapshotUsed);
         next = snapshot.next;
-        snapshot.state.fold(&mut topics, &mut offsets);
+        snapshot.state.fold(&mut tables);
     }
     let mut entries = Vec::new();
     let found = store.reader.lookup(&Topic::State.name(), 0, next, usize::MAX, &mut entries);
@@ -436,10 +433,10 @@ fn fold(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(Topics, Offsets),
         let bytes = store.reader.read(entry).map_err(|error| lost(error.to_string()))?;
         let record =
             StateRecord::decode(parse(&bytes, entry)?.body()).map_err(|error| lost(error.to_string()))?;
-        record.fold(&mut topics, &mut offsets);
+        record.fold(&mut tables);
     }
-    offsets.clamp(|topic, queue| store.reader.bounds(topic, queue).map_or(0, |(_, max)| max));
-    Ok((topics, offsets))
+    tables.offsets.clamp(|topic, queue| store.reader.bounds(topic, queue).map_or(0, |(_, max)| max));
+    Ok(tables)
 }
 
 fn parse<'a>(bytes: &'a [u8], entry: &IndexEntry) -> Result<RecordView<'a>, Violation> {

@@ -4,6 +4,7 @@
 //! socket, file or random source. What must survive a restart leaves as a [`state::StateRecord`] for the log, and
 //! comes back by folding those records.
 
+pub mod group_configs;
 pub mod groups;
 pub mod locks;
 pub mod offsets;

@@ -45,6 +45,16 @@ impl Offsets {
         self.table.insert(key, committed);
     }
 
+    /// Forgets what a group committed.
+    pub fn remove_group(&mut self, group: &GroupName) {
+        self.table.retain(|key, _| key.0 != *group);
+    }
+
+    /// Forgets what was committed for a topic.
+    pub fn remove_topic(&mut self, topic: &TopicName) {
+        self.table.retain(|key, _| key.1 != *topic);
+    }
+
     /// What the log does not hold yet, up to about `bytes_max` bytes of keys and notes; the caller logs it.
     pub fn take_dirty(&mut self, bytes_max: usize) -> Vec<(Key, Committed)> {
         let mut bytes = 0;

@@ -5,44 +5,53 @@
 //! it names. A reader skips keys it does not know; meanings of known ones never change.
 
 use crate::{
+    group_configs::GroupConfigs,
     offsets::{Committed, Key, Offsets},
     topics::Topics,
 };
-use halley_model::{GroupName, Permission, QueueId, QueueOffset, TopicConfig, TopicName};
+use halley_model::{GroupConfig, GroupName, QueueId, QueueOffset, TopicConfig, TopicName};
 use serde::{Deserialize, Serialize};
 
 /// The topic that holds the broker's own state. RocketMQ keeps its prefix from clients.
 pub const STATE_TOPIC: &str = "rmq_sys_halley_state";
 
-/// One record of the state topic.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct StateRecord {
-    /// Topics as they are now.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub topics: Vec<TopicState>,
-    /// Offsets as committed now.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub offsets: Vec<OffsetState>,
+/// Everything that state records are folded into.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// The topics.
+    pub topics: Topics,
+    /// The groups' settings.
+    pub groups: GroupConfigs,
+    /// What groups have consumed.
+    pub offsets: Offsets,
 }
 
-/// A topic as it is now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TopicState {
-    name: String,
-    read: u32,
-    write: u32,
-    permission: Permission,
-    #[serde(default)]
-    flag: i32,
-    #[serde(default)]
-    ordered: bool,
+/// One record of the state topic.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct StateRecord {
+    /// Topics as they are now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<TopicConfig>,
+    /// Groups as they are now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupConfig>,
+    /// Offsets as committed now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub offsets: Vec<OffsetState>,
+    /// Topics that are no more, and neither are offsets in them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deleted_topics: Vec<TopicName>,
+    /// Groups that are no more, and neither are their offsets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deleted_groups: Vec<GroupName>,
 }
 
 /// An offset as committed now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OffsetState {
-    group: String,
-    topic: String,
+    group: GroupName,
+    topic: TopicName,
     queue: QueueId,
     offset: QueueOffset,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -61,7 +70,12 @@ pub struct Snapshot {
 impl StateRecord {
     /// One topic.
     pub fn topic(config: &TopicConfig) -> Self {
-        Self { topics: vec![TopicState::from(config)], ..Self::default() }
+        Self { topics: vec![config.clone()], ..Self::default() }
+    }
+
+    /// One group.
+    pub fn group(config: &GroupConfig) -> Self {
+        Self { groups: vec![config.clone()], ..Self::default() }
     }
 
     /// Some offsets.
@@ -72,9 +86,12 @@ impl StateRecord {
     }
 
     /// Everything there is.
-    pub fn everything(topics: &Topics, offsets: &Offsets) -> Self {
-        let all = topics.all().iter().map(|config| TopicState::from(&**config)).collect();
-        Self { topics: all, ..Self::offsets(offsets.iter()) }
+    pub fn everything(topics: &Topics, groups: &GroupConfigs, offsets: &Offsets) -> Self {
+        Self {
+            topics: topics.all().iter().map(|config| TopicConfig::clone(config)).collect(),
+            groups: groups.all().map(|config| GroupConfig::clone(config)).collect(),
+            ..Self::offsets(offsets.iter())
+        }
     }
 
     /// The record's body.
@@ -87,54 +104,34 @@ impl StateRecord {
         serde_json::from_slice(body)
     }
 
-    /// Takes the record into the tables. Names were checked when they were written; one that is not a name (a
-    /// damaged record would not get here, its CRC fails) is skipped.
-    pub fn fold(self, topics: &mut Topics, offsets: &mut Offsets) {
+    /// Takes the record into the tables. What is deleted was there before what is set: a record that names a thing
+    /// in both ways sets it anew.
+    pub fn fold(self, tables: &mut Tables) {
+        for topic in &self.deleted_topics {
+            tables.topics.remove(topic);
+            tables.offsets.remove_topic(topic);
+        }
+        for group in &self.deleted_groups {
+            tables.groups.remove(group);
+            tables.offsets.remove_group(group);
+        }
         for topic in self.topics {
-            if let Some(config) = topic.into_config() {
-                topics.put(config);
-            }
+            tables.topics.put(topic);
         }
-        for offset in self.offsets {
-            if let (Ok(group), Ok(topic)) = (GroupName::new(&offset.group), TopicName::new(&offset.topic)) {
-                let committed = Committed { offset: offset.offset, metadata: offset.metadata };
-                offsets.put((group, topic, offset.queue), committed);
-            }
+        for group in self.groups {
+            tables.groups.put(group);
         }
-    }
-}
-
-impl From<&TopicConfig> for TopicState {
-    fn from(config: &TopicConfig) -> Self {
-        Self {
-            name: config.name.to_string(),
-            read: config.read_queues,
-            write: config.write_queues,
-            permission: config.permission,
-            flag: config.system_flag,
-            ordered: config.ordered,
+        for OffsetState { group, topic, queue, offset, metadata } in self.offsets {
+            tables.offsets.put((group, topic, queue), Committed { offset, metadata });
         }
-    }
-}
-
-impl TopicState {
-    fn into_config(self) -> Option<TopicConfig> {
-        Some(TopicConfig {
-            name: TopicName::new(&self.name).ok()?,
-            read_queues: self.read,
-            write_queues: self.write,
-            permission: self.permission,
-            system_flag: self.flag,
-            ordered: self.ordered,
-        })
     }
 }
 
 impl OffsetState {
     fn new(key: &Key, committed: &Committed) -> Self {
         Self {
-            group: key.0.to_string(),
-            topic: key.1.to_string(),
+            group: key.0.clone(),
+            topic: key.1.clone(),
             queue: key.2,
             offset: committed.offset,
             metadata: committed.metadata.clone(),
@@ -148,20 +145,39 @@ mod tests {
 
     #[test]
     fn state_survives_the_log() {
-        let mut topics = Topics::default();
-        let mut offsets = Offsets::default();
-        topics.create_on_send("orders", "TBW102", 4).unwrap();
+        let mut tables = Tables::default();
+        tables.topics.create_on_send("orders", "TBW102", 4).unwrap();
+        tables.groups.put(GroupConfig::new(GroupName::new("g").unwrap()));
         let key = (GroupName::new("g").unwrap(), TopicName::new("orders").unwrap(), 3);
-        offsets.commit(key.clone(), Committed { offset: 17, metadata: "note".into() });
+        tables.offsets.commit(key.clone(), Committed { offset: 17, metadata: "note".into() });
 
-        let written = StateRecord::everything(&topics, &offsets).encode();
-        let (mut topics_back, mut offsets_back) = (Topics::default(), Offsets::default());
+        let written = StateRecord::everything(&tables.topics, &tables.groups, &tables.offsets).encode();
+        let mut back = Tables::default();
         let read = StateRecord::decode(&written).unwrap();
         for _ in 0..2 {
-            read.clone().fold(&mut topics_back, &mut offsets_back);
+            read.clone().fold(&mut back);
         }
-        assert_eq!(topics_back.all(), topics.all());
-        assert_eq!(offsets_back.iter().collect::<Vec<_>>(), offsets.iter().collect::<Vec<_>>());
+        assert_eq!(back.topics.all(), tables.topics.all());
+        assert!(back.groups.all().eq(tables.groups.all()));
+        assert!(back.offsets.iter().eq(tables.offsets.iter()));
+    }
+
+    #[test]
+    fn what_is_deleted_is_gone() {
+        let (topic, group) = (TopicName::new("orders").unwrap(), GroupName::new("g").unwrap());
+        let mut tables = Tables::default();
+        tables.topics.create_on_send(&topic, "TBW102", 4).unwrap();
+        tables.groups.put(GroupConfig::new(group.clone()));
+        tables.offsets.commit((group.clone(), topic.clone(), 0), Committed::default());
+        let gone = StateRecord {
+            deleted_topics: vec![topic.clone()],
+            deleted_groups: vec![group.clone()],
+            ..StateRecord::default()
+        };
+        StateRecord::decode(&gone.encode()).unwrap().fold(&mut tables);
+        assert!(tables.topics.get(&topic).is_none());
+        assert!(tables.groups.get(&group).is_none());
+        assert_eq!(tables.offsets.iter().count(), 0);
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl Topics {
         config
     }
 
+    /// Forgets a topic; what it was.
+    pub fn remove(&mut self, topic: &TopicName) -> Option<Arc<TopicConfig>> {
+        self.table.remove(topic)
+    }
+
     /// Takes a change back that could not be logged: the topic is again what it was before, or gone.
     pub fn restore(&mut self, topic: &TopicName, before: Option<Arc<TopicConfig>>) {
         match before {

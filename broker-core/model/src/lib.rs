@@ -3,6 +3,7 @@
 //! Pure values and byte layouts; every other crate speaks in these terms. Nothing here reads a clock or touches
 //! a file, and decoding borrows from its input.
 
+pub mod group;
 pub mod hash;
 pub mod id;
 pub mod name;
@@ -11,6 +12,7 @@ pub mod record;
 pub mod tag;
 pub mod topic;
 
+pub use group::{GroupConfig, RetryPolicy};
 pub use name::{GroupName, NameError, TopicName};
 pub use record::{RecordBody, RecordError, RecordView};
 pub use topic::{Permission, TopicConfig};

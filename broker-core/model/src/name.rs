@@ -1,5 +1,6 @@
 //! Names of topics and consumer groups, checked once at the edge.
 
+use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
 /// Longest topic name a client may use, in bytes (RocketMQ `Validators.TOPIC_MAX_LENGTH`, 5.5).
@@ -21,11 +22,13 @@ pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";
 
 /// A topic's name: 1 to 127 bytes of `[%|a-zA-Z0-9_-]` (255 for `%RETRY%` and `%DLQ%` topics). Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TopicName(Arc<str>);
 
 /// A consumer or producer group's name: 1 to 255 bytes of `[%|a-zA-Z0-9_-]`. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct GroupName(Arc<str>);
 
 /// Why a name is not one.
@@ -108,6 +111,17 @@ macro_rules! text_of {
             /// The name itself.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(name: String) -> Result<Self, NameError> {
+                Self::new(&name)
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.as_str().to_owned()
             }
         }
         impl std::ops::Deref for $name {

@@ -2,6 +2,7 @@
 
 use crate::{TopicName, name};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What clients may do with a topic: RocketMQ's bits 4 read, 2 write, 1 inherit (`PermName`, 5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,20 +32,29 @@ impl Permission {
 }
 
 /// A topic's settings (RocketMQ `TopicConfig`). Queue counts are 1 to [`crate::QUEUES_MAX`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// It is stored in the log as it stands here: names never change, and a field that comes later has a default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicConfig {
     /// The topic.
     pub name: TopicName,
     /// Queues that consumers read.
+    #[serde(rename = "read")]
     pub read_queues: u32,
     /// Queues that producers write.
+    #[serde(rename = "write")]
     pub write_queues: u32,
     /// What clients may do.
     pub permission: Permission,
     /// RocketMQ's `topicSysFlag`: 1 unit, 2 unit-subscription; passed through.
+    #[serde(rename = "flag", default)]
     pub system_flag: i32,
     /// Whether clients were told to keep messages ordered; passed through.
+    #[serde(default)]
     pub ordered: bool,
+    /// Named settings beyond these, such as `message.type`, since 5.0.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl TopicConfig {
@@ -57,6 +67,7 @@ impl TopicConfig {
             permission: Permission::READ_WRITE,
             system_flag: 0,
             ordered: false,
+            attributes: BTreeMap::new(),
         }
     }
 

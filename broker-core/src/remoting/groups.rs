@@ -1,7 +1,11 @@
 //! Clients and their groups: requests 34, 35, 38, 41, 42 and 46.
 
 use super::{BrokerSession, Refusal, succeed};
-use crate::{catalog::Catalog, members::Members, progress::Progress};
+use crate::{
+    catalog::{Catalog, ChangeError},
+    members::Members,
+    progress::Progress,
+};
 use halley_filter::Expression;
 use halley_machine::groups::{ConsumerHeartbeat, Input, Subscription};
 use halley_model::{GroupName, QueueId, TopicName};
@@ -28,7 +32,7 @@ impl Groups<'_> {
         let mut consumers = Vec::with_capacity(heartbeat.consumers.len());
         for consumer in heartbeat.consumers {
             let group = GroupName::new(&consumer.group_name)?;
-            if let Err(error) = self.catalog.ensure(&TopicName::retry_of(&group), 1) {
+            if let Err(error) = self.prepare(&group) {
                 // The group can consume without it; the next heartbeat tries again.
                 tracing::warn!(%group, %error, "the group's retry topic was not created");
             }
@@ -43,6 +47,14 @@ impl Groups<'_> {
         };
         self.members.step(input);
         succeed(frame, session, &[], b"");
+        Ok(())
+    }
+
+    fn prepare(&self, group: &GroupName) -> Result<(), ChangeError> {
+        let queues = self.catalog.ensure_group(group)?.retry_queue_nums;
+        if queues > 0 {
+            self.catalog.ensure(&TopicName::retry_of(group), queues)?;
+        }
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use halley_machine::topics::CreateError;
 use halley_model::{QueueId, RecordBody, TopicConfig, id, name, property};
 use halley_store::{Placed, StageError, Staging};
 use halley_wire::{
-    Frame, RequestCode, ResponseCode, batch,
+    BrokerCode, Frame, ResponseCode, batch,
     reply::SendMessageResponse,
     request::{SendForm, SendMessage},
 };
@@ -69,7 +69,7 @@ impl Sends<'_> {
     /// Checks a send and adds it to the batch.
     pub(super) fn take<'f>(
         &self,
-        code: RequestCode,
+        code: BrokerCode,
         frame: &Frame<'f>,
         batch: &mut Batch<'f>,
     ) -> Result<(), Refusal> {

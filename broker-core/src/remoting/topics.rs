@@ -7,6 +7,7 @@ use crate::{
 };
 use halley_model::{Permission, TopicConfig, TopicName};
 use halley_wire::{Frame, ResponseCode, request::CreateTopic};
+use std::collections::BTreeMap;
 
 /// What requests about topics use.
 pub(super) struct TopicRequests<'a> {
@@ -33,6 +34,7 @@ impl TopicRequests<'_> {
             permission: Permission(permission),
             system_flag: header.topic_sys_flag,
             ordered: header.order,
+            attributes: BTreeMap::new(),
         };
         let end = self.catalog.update(config).map_err(|error| match error {
             ChangeError::Create(error) => illegal(error.to_string()),

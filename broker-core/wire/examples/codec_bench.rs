@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 use halley_wire::{
-    Limits, RequestCode, ResponseCode, Serialize,
+    BrokerCode, Limits, ResponseCode, Serialize,
     encode::{self, Request},
     ext::Value,
     frame,
@@ -62,9 +62,9 @@ fn receiving(serialize: Serialize) {
     let head = |code| Request { serialize, ..Request::new(code, 77) };
     let mut sent = BytesMut::new();
     let fields = send.fields(SendForm::Short, properties);
-    encode::request(&mut sent, head(RequestCode::SendMessageV2), &fields, &[7; 1024]).expect("it fits");
+    encode::request(&mut sent, head(BrokerCode::SendMessageV2), &fields, &[7; 1024]).expect("it fits");
     let mut pulled = BytesMut::new();
-    encode::request(&mut pulled, head(RequestCode::PullMessage), &pull.fields(), &[]).expect("it fits");
+    encode::request(&mut pulled, head(BrokerCode::PullMessage), &pull.fields(), &[]).expect("it fits");
 
     let limits = Limits::default();
     let decoded = |bytes| frame::decode(bytes, &limits).expect("it is a frame").expect("it is complete").0;

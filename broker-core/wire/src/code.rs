@@ -1,5 +1,6 @@
-//! Request codes that Halley serves or sends, and all response codes it uses (`RequestCode`, `ResponseCode`,
-//! `RemotingSysResponseCode`, RocketMQ 5.5). Numbers and names are the protocol's and never change.
+//! Request codes that Halley serves or sends, one set for each kind of peer, and all response codes it uses
+//! (`RequestCode`, `ResponseCode`, `RemotingSysResponseCode`, RocketMQ 5.5). Numbers and names are the protocol's and
+//! never change.
 
 macro_rules! codes {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $number:literal,)+ }) => {
@@ -31,12 +32,18 @@ macro_rules! codes {
                 }
             }
         }
+
+        impl From<$name> for i32 {
+            fn from(code: $name) -> i32 {
+                code.number()
+            }
+        }
     };
 }
 
 codes! {
-    /// What is asked. Match it without a wildcard, so that a new code shows every place to visit.
-    RequestCode {
+    /// What a broker is asked. Match it without a wildcard, so that a new code shows every place to visit.
+    BrokerCode {
         /// Store one message; header with long names (Go and C++ clients, also for batches).
         SendMessage = 10,
         /// Read messages of a queue, waiting for some if asked to.
@@ -59,26 +66,38 @@ codes! {
         UnregisterClient = 35,
         /// The client ids of a consumer group.
         GetConsumerListByGroup = 38,
-        /// Sent to consumers: the group's members changed, share the queues anew.
-        NotifyConsumerIdsChanged = 40,
         /// Take or renew locks on queues.
         LockBatchMq = 41,
         /// Give locks on queues back.
         UnlockBatchMq = 42,
         /// Whether a subscription's expression can be served.
         CheckClientConfig = 46,
-        /// Which brokers serve a topic.
-        GetRouteInfoByTopic = 105,
-        /// All brokers by name and cluster.
-        GetBrokerClusterInfo = 106,
-        /// The names of all topics.
-        GetAllTopicListFromNameserver = 206,
         /// As 10, with one-letter names (Java and C++ clients).
         SendMessageV2 = 310,
         /// Store several messages of one topic; header as 310.
         SendBatchMessage = 320,
         /// As 11, from Java 5.x lite pull consumers.
         LitePullMessage = 361,
+    }
+}
+
+codes! {
+    /// What a name server is asked.
+    NamesrvCode {
+        /// Which brokers serve a topic.
+        GetRouteInfoByTopic = 105,
+        /// All brokers by name and cluster.
+        GetBrokerClusterInfo = 106,
+        /// The names of all topics.
+        GetAllTopicListFromNameserver = 206,
+    }
+}
+
+codes! {
+    /// What a broker asks of its clients, on the connections that they opened.
+    ClientCode {
+        /// The group's members changed, share the queues anew. One-way.
+        NotifyConsumerIdsChanged = 40,
     }
 }
 
@@ -140,14 +159,17 @@ mod tests {
 
     #[test]
     fn numbers_and_names_agree() {
-        for code in RequestCode::KNOWN {
-            assert_eq!(RequestCode::of(code.number()), *code);
+        for code in BrokerCode::KNOWN {
+            assert_eq!(BrokerCode::of(code.number()), *code);
+        }
+        for code in NamesrvCode::KNOWN {
+            assert_eq!(NamesrvCode::of(code.number()), *code);
         }
         for code in ResponseCode::KNOWN {
             assert_eq!(ResponseCode::of(code.number()), *code);
         }
-        assert_eq!(RequestCode::of(-7), RequestCode::Unknown(-7));
-        assert_eq!(RequestCode::Unknown(12).number(), 12);
-        assert_eq!(RequestCode::of(310), RequestCode::SendMessageV2);
+        assert_eq!(BrokerCode::of(-7), BrokerCode::Unknown(-7));
+        assert_eq!(BrokerCode::Unknown(12).number(), 12);
+        assert_eq!(BrokerCode::of(310), BrokerCode::SendMessageV2);
     }
 }

@@ -1,7 +1,7 @@
 //! Writing frames: headers go straight into the connection's buffer, in either serialisation.
 
 use crate::{
-    RequestCode, Serialize,
+    Serialize,
     frame::{self, flag},
     language,
 };
@@ -28,8 +28,8 @@ pub type ExtField<'a> = (&'a str, ExtValue<'a>);
 pub struct Request {
     /// How to write the header.
     pub serialize: Serialize,
-    /// What is asked.
-    pub code: RequestCode,
+    /// What is asked: a code of the kind of peer that the request goes to, see [`crate::code`].
+    pub code: i32,
     /// Our number for it, which the reply repeats.
     pub opaque: i32,
     /// No reply is wanted.
@@ -47,10 +47,10 @@ pub struct EncodeError;
 
 impl Request {
     /// A request as Halley's own client sends it: binary, wanting a reply.
-    pub fn new(code: RequestCode, opaque: i32) -> Self {
+    pub fn new(code: impl Into<i32>, opaque: i32) -> Self {
         Self {
             serialize: Serialize::Binary,
-            code,
+            code: code.into(),
             opaque,
             oneway: false,
             language: language::RUST,
@@ -80,7 +80,7 @@ pub fn request_head(
 ) -> Result<(), EncodeError> {
     let Request { serialize, code, opaque, oneway, language, version } = request;
     let flag = if oneway { flag::ONE_WAY } else { 0 };
-    let head = Head { serialize, code: code.number(), language, version, opaque, flag, remark: None };
+    let head = Head { serialize, code, language, version, opaque, flag, remark: None };
     head.write(out, fields, body_len)
 }
 
@@ -291,6 +291,7 @@ impl<'a, T: Into<ExtValue<'a>>> From<Option<T>> for ExtValue<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BrokerCode;
     use proptest::prelude::*;
 
     proptest! {
@@ -310,17 +311,17 @@ mod tests {
         let mut out = BytesMut::from(&b"before"[..]);
         let too_long = "x".repeat(frame::FRAME_BYTES_MAX);
         for serialize in [Serialize::Json, Serialize::Binary] {
-            let head = Request { serialize, ..Request::new(RequestCode::HeartBeat, 1) };
+            let head = Request { serialize, ..Request::new(BrokerCode::HeartBeat, 1) };
             assert_eq!(request(&mut out, head, &[("a", too_long.as_str().into())], &[]), Err(EncodeError));
             assert_eq!(request_head(&mut out, head, &[], usize::MAX), Err(EncodeError));
             assert_eq!(request_head(&mut out, head, &[], frame::FRAME_BYTES_MAX - 8), Err(EncodeError));
         }
-        let binary = Request::new(RequestCode::Unknown(200_050), 1);
+        let binary = Request::new(200_050, 1);
         assert_eq!(request(&mut out, binary, &[], &[]), Err(EncodeError));
         assert_eq!(
             request(
                 &mut out,
-                Request::new(RequestCode::HeartBeat, 1),
+                Request::new(BrokerCode::HeartBeat, 1),
                 &[(&too_long[..40_000], 1.into())],
                 &[]
             ),

@@ -4,7 +4,7 @@
 //! typed headers, and replies are written straight into the connection's buffer. Nothing here knows what a request
 //! means for the broker.
 //!
-//! The way in: [`frame::decode`] → [`RequestCode::of`] → a header of [`request`] (and its JSON body, or
+//! The way in: [`frame::decode`] → [`BrokerCode::of`] or [`NamesrvCode::of`] → a header of [`request`] (and its JSON body, or
 //! [`batch::messages`]). The way out: [`reply`], with bodies of [`body`]. The other side of the wire (our own client,
 //! tests) uses [`encode::request`] and the `decode` functions of the reply headers.
 
@@ -19,7 +19,7 @@ pub mod request;
 
 mod json;
 
-pub use code::{RequestCode, ResponseCode};
+pub use code::{BrokerCode, ClientCode, NamesrvCode, ResponseCode};
 pub use encode::{EncodeError, ExtValue};
 pub use ext::{Ext, HeaderError};
 pub use frame::{Frame, FrameError, Limits, Serialize};

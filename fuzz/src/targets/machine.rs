@@ -1,16 +1,23 @@
 //! What the broker reads back of its own state.
 
-use halley_machine::{offsets::Offsets, state::StateRecord, topics::Topics};
+use halley_machine::{
+    state::{StateRecord, Tables},
+    topics::Topics,
+};
 
 /// A state record. Folding it twice is folding it once, and what was folded is written and read back the same.
 pub fn broker_state(input: &[u8]) {
     let Ok(record) = StateRecord::decode(input) else { return };
-    let (mut topics, mut offsets) = (Topics::default(), Offsets::default());
-    record.clone().fold(&mut topics, &mut offsets);
-    let once = StateRecord::everything(&topics, &offsets);
-    record.fold(&mut topics, &mut offsets);
-    assert_eq!(StateRecord::everything(&topics, &offsets), once);
+    let mut tables = Tables::default();
+    record.clone().fold(&mut tables);
+    let once = everything(&tables);
+    record.fold(&mut tables);
+    assert_eq!(everything(&tables), once);
     assert_eq!(StateRecord::decode(&once.encode()).expect("what was encoded is read"), once);
+}
+
+fn everything(tables: &Tables) -> StateRecord {
+    StateRecord::everything(&tables.topics, &tables.groups, &tables.offsets)
 }
 
 /// State of topics, of offsets, and with keys of later versions.

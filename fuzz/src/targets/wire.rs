@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use halley_wire::{
-    Ext, ExtValue, Frame, Limits, RequestCode, Serialize,
+    BrokerCode, Ext, ExtValue, Frame, Limits, Serialize,
     batch::{self, BatchMessage},
     body::{self, IntegerKeys},
     encode::{self, ExtField, Request},
@@ -41,7 +41,7 @@ fn written_comes_back(frame: &Frame<'_>, fields: &[(String, String)], serialize:
         fields.iter().filter(|(_, value)| serialize == Serialize::Json || !value.is_empty()).collect();
     let named: Vec<ExtField<'_>> =
         kept.iter().map(|(name, value)| (name.as_str(), ExtValue::Text(value))).collect();
-    let request = Request { serialize, ..Request::new(RequestCode::of(frame.code), frame.opaque) };
+    let request = Request { serialize, ..Request::new(frame.code, frame.opaque) };
     let mut out = BytesMut::new();
     if encode::request(&mut out, request, &named, frame.body).is_err() {
         assert!(out.is_empty(), "a refused frame leaves nothing behind");
@@ -129,7 +129,7 @@ pub fn remoting_headers(input: &[u8]) {
 
 fn again(fields: &[ExtField<'_>], check: impl Fn(&Ext<'_>)) {
     let mut out = BytesMut::new();
-    let request = Request { serialize: Serialize::Json, ..Request::new(RequestCode::HeartBeat, 1) };
+    let request = Request { serialize: Serialize::Json, ..Request::new(BrokerCode::HeartBeat, 1) };
     if encode::request(&mut out, request, fields, b"").is_ok() {
         let (frame, _) = frame::decode(&out, &Limits::default())
             .expect("what was written is a frame")
@@ -188,7 +188,7 @@ pub fn remoting_headers_seeds() -> Vec<Vec<u8>> {
         for (code, fields) in [(10, &send[..]), (310, &short[..]), (11, &pull[..]), (17, &topic[..])] {
             let fields: Vec<ExtField<'_>> =
                 fields.iter().map(|(name, value)| (*name, ExtValue::Text(value))).collect();
-            let request = Request { serialize, ..Request::new(RequestCode::of(code), 7) };
+            let request = Request { serialize, ..Request::new(code, 7) };
             let mut out = BytesMut::new();
             encode::request(&mut out, request, &fields, b"hello").expect("a small frame");
             seeds.push(out.to_vec());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    EncodeError, ExtValue, HeaderError, RequestCode,
+    BrokerCode, EncodeError, ExtValue, HeaderError,
     encode::{self, ExtField, Request},
 };
 use bytes::BytesMut;
@@ -144,7 +144,7 @@ fn binary_that_is_wrong_says_where() {
 fn fields_are_bounded() {
     let fields = vec![("a", ExtValue::Integer(1)); crate::ext::FIELDS_MAX + 1];
     for serialize in [Serialize::Json, Serialize::Binary] {
-        let head = Request { serialize, ..Request::new(RequestCode::HeartBeat, 1) };
+        let head = Request { serialize, ..Request::new(BrokerCode::HeartBeat, 1) };
         let decoded = |fields: &[ExtField<'_>]| {
             let mut out = BytesMut::new();
             encode::request(&mut out, head, fields, b"").unwrap();
@@ -179,7 +179,6 @@ fn sent() -> impl Strategy<Value = Sent> {
     let body = proptest::collection::vec(any::<u8>(), 0..50);
     (request, fields, body).prop_map(|((binary, code, opaque, oneway, language, version), fields, body)| {
         let serialize = if binary { Serialize::Binary } else { Serialize::Json };
-        let code = RequestCode::of(code);
         Sent { request: Request { serialize, code, opaque, oneway, language, version }, fields, body }
     })
 }
@@ -213,7 +212,7 @@ proptest! {
         let (frame, used) = decode(&bytes, &LIMITS).unwrap().unwrap();
         prop_assert_eq!(used, length);
         let request = sent.request;
-        prop_assert_eq!((frame.code, frame.opaque, frame.is_oneway()), (request.code.number(), request.opaque, request.oneway));
+        prop_assert_eq!((frame.code, frame.opaque, frame.is_oneway()), (request.code, request.opaque, request.oneway));
         prop_assert_eq!((frame.language, frame.version, frame.serialize), (request.language, request.version, request.serialize));
         prop_assert_eq!(frame.body, &sent.body[..]);
         let fields: Vec<_> = frame.ext.iter().map(|(name, value)| (name.into_owned(), value.text().into_owned())).collect();

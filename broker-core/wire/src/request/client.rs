@@ -1,7 +1,7 @@
 //! Clients and their groups: requests 34, 35, 38, 40, 41, 42 and 46. Most of them say what they mean in a JSON body.
 
 use crate::{
-    BodyError, Ext, ExtValue, HeaderError, RequestCode, Serialize, VERSION_5_5_0,
+    BodyError, ClientCode, Ext, ExtValue, HeaderError, Serialize, VERSION_5_5_0,
     encode::{ExtField, Head},
     frame::flag,
     json::{self, null_is_default},
@@ -231,7 +231,7 @@ impl CheckClientConfig {
 pub fn notify_consumer_ids_changed(out: &mut BytesMut, consumer_group: &str) {
     let head = Head {
         serialize: Serialize::Json,
-        code: RequestCode::NotifyConsumerIdsChanged.number(),
+        code: ClientCode::NotifyConsumerIdsChanged.number(),
         language: language::JAVA,
         version: VERSION_5_5_0,
         opaque: 0,

@@ -1,7 +1,7 @@
 //! Sends: requests 10 (long names), 310 and 320 (one-letter names).
 
 use crate::{
-    Ext, ExtValue, HeaderError, RequestCode,
+    BrokerCode, Ext, ExtValue, HeaderError,
     encode::ExtField,
     ext::{Field, Value},
 };
@@ -75,11 +75,11 @@ const LONG: Names = [
 
 impl SendForm {
     /// The form that a code uses, `None` for codes that send nothing.
-    pub fn of(code: RequestCode) -> Option<Self> {
-        if code == RequestCode::SendMessage {
+    pub fn of(code: BrokerCode) -> Option<Self> {
+        if code == BrokerCode::SendMessage {
             return Some(Self::Long);
         }
-        let short = [RequestCode::SendMessageV2, RequestCode::SendBatchMessage].contains(&code);
+        let short = [BrokerCode::SendMessageV2, BrokerCode::SendBatchMessage].contains(&code);
         short.then_some(Self::Short)
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ExtValue, HeaderError, RequestCode, Serialize,
+    BrokerCode, ClientCode, ExtValue, HeaderError, Serialize,
     body::IntegerKeys,
     encode::{self, ExtField, Request},
     ext::{Ext, Value},
@@ -20,7 +20,7 @@ fn check(fields: &[ExtField<'_>], check: impl Fn(&Ext<'_>)) {
             let mut out = BytesMut::new();
             encode::request(
                 &mut out,
-                Request { serialize, ..Request::new(RequestCode::HeartBeat, 1) },
+                Request { serialize, ..Request::new(BrokerCode::HeartBeat, 1) },
                 &fields,
                 b"",
             )
@@ -79,7 +79,7 @@ fn sends() {
         broker_name: Some("broker-a".into()),
     };
     for (form, code) in [(SendForm::Long, 10), (SendForm::Short, 310), (SendForm::Short, 320)] {
-        assert_eq!(SendForm::of(RequestCode::of(code)), Some(form));
+        assert_eq!(SendForm::of(BrokerCode::of(code)), Some(form));
         let fields = send.fields(form, "KEYS\u{1}a\u{2}");
         check(&fields, |ext| {
             let mut back = SendMessage::decode(form, ext).unwrap();
@@ -96,7 +96,7 @@ fn sends() {
         };
         check_errors(&fields, &required, |ext| SendMessage::decode(form, ext).map(drop));
     }
-    assert_eq!(SendForm::of(RequestCode::PullMessage), None);
+    assert_eq!(SendForm::of(BrokerCode::PullMessage), None);
     assert!(SendMessage::decode(SendForm::Long, &Ext::EMPTY).is_err());
 }
 
@@ -196,7 +196,7 @@ fn clients() {
     notify_consumer_ids_changed(&mut out, "g\"");
     let (frame, _) = frame::decode(&out, &Limits::default()).unwrap().unwrap();
     assert!(frame.is_oneway() && !frame.is_reply());
-    assert_eq!(RequestCode::of(frame.code), RequestCode::NotifyConsumerIdsChanged);
+    assert_eq!(ClientCode::of(frame.code), ClientCode::NotifyConsumerIdsChanged);
     assert_eq!(ConsumerGroup::decode(&frame.ext).unwrap().consumer_group, "g\"");
 }
 
