@@ -37,6 +37,14 @@ pub mod flag {
 /// Shortest possible record, in bytes: IPv4 hosts, no body, no properties, topic of no bytes.
 pub const RECORD_BYTES_MIN: usize = 91;
 
+/// Longest possible record, in bytes.
+pub const RECORD_BYTES_MAX: usize = RECORD_BYTES_MIN
+    + 2 * 12
+    + crate::BODY_BYTES_MAX
+    + name::DERIVED_TOPIC_BYTES_MAX
+    + 1
+    + property::PROPERTIES_BYTES_MAX;
+
 /// What a producer gives: everything of a record but its place and time.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordBody<'a> {

@@ -124,6 +124,32 @@ fn adjacent_records_are_read_as_one() {
 }
 
 #[test]
+fn a_record_is_found_by_its_place_only() {
+    let disk = SimDisk::new(1);
+    for tail_bytes in [1 << 20, 0] {
+        let options = Options { tail_bytes, ..small(Durability::Os) };
+        let mut opened = reopen(&disk, &options);
+        for _ in 0..20 {
+            store(&mut opened, "T", 0, &[7; 300]);
+        }
+        let places: Vec<_> = entries(&opened.reader, "T", 0).iter().map(|entry| entry.log_offset).collect();
+        for at in places.first().unwrap() - 8..opened.log.acked() + 8 {
+            match opened.reader.record_at(at) {
+                Ok(bytes) => {
+                    assert!(places.contains(&at));
+                    assert_eq!(RecordView::parse(&bytes).unwrap().log_offset(), at);
+                }
+                Err(_) => assert!(!places.contains(&at)),
+            }
+        }
+        let staged = stage(&opened, "T", 0, b"later").unwrap();
+        assert!(opened.reader.record_at(staged.log_offset).is_err());
+        assert!(opened.reader.record_at(u64::MAX - 2).is_err());
+        opened.io.run_once(NOW).unwrap();
+    }
+}
+
+#[test]
 fn the_tail_in_memory_is_bounded() {
     let options = Options { tail_bytes: 1200, ..small(Durability::Os) };
     let mut opened = reopen(&SimDisk::new(1), &options);
