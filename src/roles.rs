@@ -88,12 +88,13 @@ pub(crate) async fn start(config: Config, data: PathBuf) -> Result<Running, Erro
         Arc::new(ServerStatus::new(broker.clone(), &ingress_metrics, &bridge.metrics(), ready.clone()));
 
     let spawn_clients = |broker: Broker, stopped: watch::Receiver<bool>| {
-        let (names, brokers, house) = (broker.clone(), broker.clone(), broker);
-        let (for_names, for_broker) = (stopped.clone(), stopped.clone());
+        let (names, brokers, house, time) = (broker.clone(), broker.clone(), broker.clone(), broker);
+        let (for_names, for_broker, for_house) = (stopped.clone(), stopped.clone(), stopped.clone());
         vec![
             tokio::spawn(async move { names.serve_names(namesrv, for_names).await }),
             tokio::spawn(async move { brokers.serve(remoting, for_broker).await }),
-            tokio::spawn(async move { house.keep_house(stopped).await }),
+            tokio::spawn(async move { house.keep_house(for_house).await }),
+            tokio::spawn(async move { time.keep_time(stopped).await }),
         ]
     };
     let mut clients = spawn_clients(broker.clone(), clients_stopped.clone());

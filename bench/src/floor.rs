@@ -111,6 +111,7 @@ fn handle(
         queue_id: record.queue as i32,
         queue_offset: 1,
         transaction_id: None,
+        recall_handle: None,
     };
     let code = ResponseCode::Success;
     halley_wire::encode_reply(replies, frame.serialize, code, frame.opaque, None, &answer.fields(), b"");

@@ -105,6 +105,32 @@ impl Arrivals {
     }
 }
 
+/// A task's registration, taken back when the wait ends, also by being dropped half-way.
+pub(crate) struct Registration<'a> {
+    arrivals: &'a Arrivals,
+    topic: &'a str,
+    queue: QueueId,
+    notify: &'a Arc<Notify>,
+}
+
+impl<'a> Registration<'a> {
+    pub(crate) fn new(
+        arrivals: &'a Arrivals,
+        topic: &'a str,
+        queue: QueueId,
+        notify: &'a Arc<Notify>,
+    ) -> Self {
+        arrivals.wait(topic, queue, Waiter::Task(notify.clone()));
+        Self { arrivals, topic, queue, notify }
+    }
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        self.arrivals.forget_task(self.topic, self.queue, self.notify);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use crate::{
     acks::Stopped,
-    arrivals::{Arrivals, Waiter},
+    arrivals::Registration,
     broker::Broker,
     catalog::{self, ChangeError},
     clock,
@@ -138,7 +138,7 @@ impl Broker {
     async fn wait_for_records(&self, topic: &str, queue: QueueId, from: QueueOffset, until: Instant) {
         let notify = Arc::new(Notify::new());
         while self.queues.bounds(topic, queue).1 <= from && Instant::now() < until {
-            let _waiting = Waiting::register(&self.queues.arrivals, topic, queue, &notify);
+            let _registration = Registration::new(&self.queues.arrivals, topic, queue, &notify);
             if self.queues.bounds(topic, queue).1 <= from {
                 // Whether it was woken or the time is over shows in the loop's condition.
                 let _ = timeout_at(until, notify.notified()).await;
@@ -156,27 +156,6 @@ impl Broker {
         let looked = tokio::task::spawn_blocking(move || queues.look(&ask, Source::Disk)).await;
         let looked = looked.map_err(|error| read_error(&error))?.map_err(|error| read_error(&error))?;
         looked.map_err(|_| PullError::Read("the disk was asked and did not answer".to_owned()))
-    }
-}
-
-/// A task's registration with [`Arrivals`], taken back when the wait ends, also by being dropped half-way.
-struct Waiting<'a> {
-    arrivals: &'a Arrivals,
-    topic: &'a str,
-    queue: QueueId,
-    notify: &'a Arc<Notify>,
-}
-
-impl<'a> Waiting<'a> {
-    fn register(arrivals: &'a Arrivals, topic: &'a str, queue: QueueId, notify: &'a Arc<Notify>) -> Self {
-        arrivals.wait(topic, queue, Waiter::Task(notify.clone()));
-        Self { arrivals, topic, queue, notify }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.arrivals.forget_task(self.topic, self.queue, self.notify);
     }
 }
 

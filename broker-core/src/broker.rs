@@ -1,18 +1,34 @@
 //! The broker as its process sees it: opened on a directory, served on listeners, stopped in order.
 
 use crate::{
-    acks::Acks, appends::Appends, arrivals::Arrivals, catalog::Catalog, clock, housekeeping::Housekeeping,
-    identity::Identity, log_thread::LogThread, members::Members, metrics::BrokerMetrics,
-    name_server::NameServer, progress::Progress, queues::Queues, remoting::Remoting, server,
+    acks::Acks,
+    appends::Appends,
+    arrivals::Arrivals,
+    catalog::Catalog,
+    clock,
+    delayed::{self, Delayed},
+    follow::{follow, rounds},
+    housekeeping::Housekeeping,
+    identity::Identity,
+    log_thread::LogThread,
+    members::Members,
+    metrics::BrokerMetrics,
+    name_server::NameServer,
+    progress::Progress,
+    queues::Queues,
+    remoting::Remoting,
+    server,
     state_writer::StateWriter,
+    transactions::Transactions,
 };
 use halley_machine::{
+    delay::TIMER_TOPIC,
     groups::Input,
     state::{STATE_TOPIC, Snapshot, StateRecord, Tables},
+    transactions::{CheckPolicy, HALF_TOPIC},
 };
-use halley_model::RecordView;
 use halley_store::{
-    Durability, LogReader, OpenError, ReadError, Recovery, Snapshots,
+    Durability, LogReader, OpenError, Recovery, Snapshots,
     disk::{Disk, DiskError, RealDisk},
 };
 use prometheus_client::registry::Registry;
@@ -67,6 +83,9 @@ pub struct Broker {
     pub(crate) queues: Queues<RealDisk>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) progress: Arc<Progress>,
+    delayed: Arc<Delayed>,
+    transactions: Arc<Transactions>,
+    writer: StateWriter,
     members: Arc<Members>,
     metrics: Arc<BrokerMetrics>,
     housekeeping: Arc<Housekeeping<RealDisk>>,
@@ -91,11 +110,13 @@ impl Broker {
         let opened = halley_store::open(Arc::new(disk), store_options, clock::now()).map_err(store_error)?;
 
         let identity = Identity { cluster: cluster.into(), name: name.into(), address };
-        let Tables { topics, groups, offsets } = fold_state(&opened.reader, &opened.snapshots)?;
+        let checks = CheckPolicy::default();
+        let tables = fold_state(&opened.reader, &opened.snapshots, &checks)?;
+        let Tables { topics, groups, offsets, timers, transactions } = tables;
         let writer = StateWriter::new(opened.log.clone(), identity.clone());
         let catalog = Arc::new(Catalog::new(identity.clone(), topics, groups, writer.clone()));
         catalog.announce();
-        let progress = Arc::new(Progress::new(offsets, writer));
+        let progress = Arc::new(Progress::new(offsets, writer.clone()));
         let acks = Arc::new(Acks::default());
         acks.advance(opened.log.acked());
         let arrivals = Arc::new(Arrivals::default());
@@ -120,11 +141,23 @@ impl Broker {
             })
             .map_err(|error| StartError::State(format!("no thread for the log: {error}")))?;
         let members = Arc::new(Members::default());
+        let queues = Queues { reader: opened.reader.clone(), arrivals };
+        let delayed = Arc::new(Delayed::new(timers, queues.clone(), writer.clone()));
+        let transactions = Arc::new(Transactions::new(
+            identity.clone(),
+            checks,
+            transactions,
+            queues.clone(),
+            members.clone(),
+            writer.clone(),
+        ));
         let housekeeping = Housekeeping {
             catalog: catalog.clone(),
             progress: progress.clone(),
+            delayed: delayed.clone(),
+            transactions: transactions.clone(),
             log: opened.log.clone(),
-            reader: opened.reader.clone(),
+            reader: opened.reader,
             snapshots: opened.snapshots,
             flusher: opened.flusher,
             rolled,
@@ -132,9 +165,12 @@ impl Broker {
         let broker = Self {
             identity,
             appends: Appends::new(opened.log, acks),
-            queues: Queues { reader: opened.reader, arrivals },
+            queues,
             catalog,
             progress,
+            delayed,
+            transactions,
+            writer,
             members,
             metrics,
             housekeeping: Arc::new(housekeeping),
@@ -152,6 +188,8 @@ impl Broker {
             catalog: self.catalog.clone(),
             progress: self.progress.clone(),
             members: self.members.clone(),
+            transactions: self.transactions.clone(),
+            writer: self.writer.clone(),
             metrics: self.metrics.clone(),
         };
         server::serve(listener, Arc::new(service), self.appends.acks.clone(), self.metrics.clone(), shutdown)
@@ -181,6 +219,17 @@ impl Broker {
                 tracing::error!(%error, "housekeeping failed");
             }
         }
+    }
+
+    /// Delivers delayed messages when they are due, and asks producers about open transactions, until `shutdown` turns
+    /// true.
+    pub async fn keep_time(&self, shutdown: watch::Receiver<bool>) {
+        let (delayed, transactions) = (self.delayed.clone(), self.transactions.clone());
+        let arrivals = &*self.queues.arrivals;
+        tokio::join!(
+            rounds(arrivals, TIMER_TOPIC, shutdown.clone(), move || delayed.round()),
+            rounds(arrivals, HALF_TOPIC, shutdown, move || transactions.round()),
+        );
     }
 
     /// Logs what is left to log, writes a snapshot, and ends the log's thread. Blocks on the disk.
@@ -225,34 +274,40 @@ impl Broker {
     pub fn refresh_metrics(&self) {
         self.metrics.connections.set(self.members.connections() as i64);
         self.metrics.parked.set(self.queues.arrivals.len() as i64);
+        self.metrics.delayed.set(self.delayed.waiting() as i64);
+        self.metrics.transactions.set(self.transactions.open() as i64);
     }
 }
 
-/// The broker's state: the newest snapshot, and every state record behind it.
-fn fold_state<D: Disk>(reader: &LogReader<D>, snapshots: &Snapshots<D>) -> Result<Tables, StartError> {
-    let state = |error: &dyn std::fmt::Display| StartError::State(error.to_string());
-    let latest = snapshots.latest().map_err(|error: DiskError| state(&error))?;
+/// The broker's state: the newest snapshot, and every record behind it. The queues that timers and transactions are views
+/// of come before the state records that end some.
+fn fold_state<D: Disk>(
+    reader: &LogReader<D>,
+    snapshots: &Snapshots<D>,
+    checks: &CheckPolicy,
+) -> Result<Tables, StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::State(error.to_string());
+    let latest = snapshots.latest().map_err(|error: DiskError| failed(&error))?;
     let snapshot = match &latest {
-        Some(snapshot) => serde_json::from_slice(&snapshot.bytes).map_err(|error| state(&error))?,
+        Some(snapshot) => serde_json::from_slice(&snapshot.bytes).map_err(|error| failed(&error))?,
         None => Snapshot::default(),
     };
-    let mut tables = Tables::default();
-    snapshot.state.fold(&mut tables);
-    let mut next = snapshot.next;
-    let mut entries = Vec::new();
-    loop {
-        entries.clear();
-        let looked_up: Result<(), ReadError> = reader.lookup(STATE_TOPIC, 0, next, 256, &mut entries);
-        looked_up.map_err(|error| state(&error))?;
-        let Some(last) = entries.last() else { break };
-        next = last.queue_offset + 1;
-        for entry in &entries {
-            let bytes = reader.read(entry).map_err(|error| state(&error))?;
-            let record = RecordView::parse(&bytes).map_err(|error| state(&error))?;
-            let record = StateRecord::decode(record.body()).map_err(|error| state(&error))?;
-            record.fold(&mut tables);
-        }
-    }
+    let Snapshot { next, state, timers, transactions } = snapshot;
+    let mut tables = Tables { timers, transactions, ..Tables::default() };
+    state.fold(&mut tables);
+    let (timers, transactions) = (&mut tables.timers, &mut tables.transactions);
+    follow(reader, TIMER_TOPIC, timers.next(), |record| timers.see(delayed::timer_of(record)))
+        .and_then(|()| {
+            follow(reader, HALF_TOPIC, transactions.next(), |half| transactions.see(&half, checks))
+        })
+        .map_err(|error| failed(&error))?;
+    let mut records = Ok(());
+    follow(reader, STATE_TOPIC, next, |record| match StateRecord::decode(record.body()) {
+        Ok(record) => record.fold(&mut tables),
+        Err(error) => records = Err(failed(&error)),
+    })
+    .map_err(|error| failed(&error))?;
+    records?;
     tables.offsets.clamp(|topic, queue| reader.bounds(topic, queue).map_or(0, |(_, max)| max));
     Ok(tables)
 }

@@ -1,6 +1,6 @@
 //! What must be done now and then, on a thread that may block on the disk.
 
-use crate::{catalog::Catalog, progress::Progress};
+use crate::{catalog::Catalog, delayed::Delayed, progress::Progress, transactions::Transactions};
 use halley_machine::state::{STATE_TOPIC, Snapshot, StateRecord};
 use halley_store::{Flusher, Log, LogReader, Snapshots, disk::Disk};
 use std::{
@@ -18,6 +18,8 @@ const FINISH_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Housekeeping<D: Disk> {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) delayed: Arc<Delayed>,
+    pub(crate) transactions: Arc<Transactions>,
     pub(crate) log: Log,
     pub(crate) reader: LogReader<D>,
     pub(crate) snapshots: Snapshots<D>,
@@ -65,8 +67,9 @@ impl<D: Disk> Housekeeping<D> {
         let state = self.catalog.with_tables(|topics, groups| {
             self.progress.with_offsets(|offsets| StateRecord::everything(topics, groups, offsets))
         });
+        let (timers, transactions) = (self.delayed.table(), self.transactions.table());
         let at = self.log.acked();
-        let written = serde_json::to_vec(&Snapshot { next, state })
+        let written = serde_json::to_vec(&Snapshot { next, state, timers, transactions })
             .map_err(|error| error.to_string())
             .and_then(|bytes| self.snapshots.write(at, &bytes).map_err(|error| error.to_string()));
         if let Err(error) = written {

@@ -15,6 +15,8 @@ mod broker;
 mod catalog;
 mod clock;
 mod connection;
+mod delayed;
+mod follow;
 mod held;
 mod housekeeping;
 mod identity;
@@ -28,6 +30,7 @@ mod queues;
 mod remoting;
 mod server;
 mod state_writer;
+mod transactions;
 mod writer;
 
 pub use broker::{Broker, Options, StartError};

@@ -42,6 +42,13 @@ impl Members {
         self.groups.lock().consumer_ids(group)
     }
 
+    /// Where to reach one of a producer group's members, `turn` decides which.
+    pub(crate) fn a_producer(&self, group: &str, turn: u32) -> Option<Arc<Outbox>> {
+        let producers: Vec<_> = self.groups.lock().producers(group).collect();
+        let chosen = producers.get(turn as usize % producers.len().max(1))?;
+        self.connections.lock().get(chosen).cloned()
+    }
+
     /// See [`Groups::subscription`].
     pub(crate) fn subscription(&self, group: &str, topic: &str) -> Option<Option<Subscription>> {
         self.groups.lock().subscription(group, topic).map(Option::<&Subscription>::cloned)

@@ -29,6 +29,10 @@ pub(crate) struct BrokerMetrics {
     pub(crate) connections: Gauge,
     /// Pulls waiting for records.
     pub(crate) parked: Gauge,
+    /// Messages waiting for their time.
+    pub(crate) delayed: Gauge,
+    /// Transactions not ended.
+    pub(crate) transactions: Gauge,
 }
 
 impl Default for BrokerMetrics {
@@ -44,6 +48,8 @@ impl Default for BrokerMetrics {
             broken: Counter::default(),
             connections: Gauge::default(),
             parked: Gauge::default(),
+            delayed: Gauge::default(),
+            transactions: Gauge::default(),
         }
     }
 }
@@ -77,5 +83,8 @@ impl BrokerMetrics {
         );
         registry.register("halley_connections", "Connected Remoting clients", self.connections.clone());
         registry.register("halley_parked_pulls", "Pulls waiting for records", self.parked.clone());
+        let help = "Delayed messages waiting for their time";
+        registry.register("halley_delayed_messages", help, self.delayed.clone());
+        registry.register("halley_open_transactions", "Transactions not ended", self.transactions.clone());
     }
 }

@@ -85,6 +85,11 @@ impl Progress {
         }
     }
 
+    /// Whether a client of the group holds a lock on any queue: the group consumes in order.
+    pub(crate) fn has_locks(&self, group: &GroupName) -> bool {
+        self.locks.lock().is_any_held(clock::now(), group)
+    }
+
     /// Forgets expired locks.
     pub(crate) fn tick(&self) {
         self.locks.lock().expire(clock::now());

@@ -3,8 +3,11 @@
 mod groups;
 mod offsets;
 mod pull;
+mod retry;
 mod send;
+mod stored;
 mod topics;
+mod transaction;
 
 use crate::{
     appends::Appends,
@@ -16,6 +19,8 @@ use crate::{
     metrics::BrokerMetrics,
     progress::Progress,
     queues::Queues,
+    state_writer::StateWriter,
+    transactions::Transactions,
 };
 use halley_store::disk::RealDisk;
 use halley_wire::{
@@ -36,6 +41,8 @@ pub(crate) struct Remoting {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) members: Arc<Members>,
+    pub(crate) transactions: Arc<Transactions>,
+    pub(crate) writer: StateWriter,
     pub(crate) metrics: Arc<BrokerMetrics>,
 }
 
@@ -112,10 +119,9 @@ impl Service for Remoting {
     }
 
     fn stopped(&self, session: &mut BrokerSession) {
-        let remark = "the store stopped, the message may or may not be stored";
+        let refusal = stopped_refusal();
         for request in session.held.fail() {
-            let out = session.out.head();
-            answer(out, request, ResponseCode::ServiceNotAvailable, Some(remark), &[], b"");
+            answer(session.out.head(), request, refusal.code, Some(&refusal.remark), &[], b"");
         }
     }
 
@@ -144,6 +150,9 @@ impl Remoting {
             BrokerCode::LockBatchMq => self.groups().lock(frame, session),
             BrokerCode::UnlockBatchMq => self.groups().unlock(frame, session),
             BrokerCode::CheckClientConfig => self.groups().check_client(frame, session),
+            BrokerCode::ConsumerSendMsgBack => self.retries().send_back(frame, session),
+            BrokerCode::RecallMessage => self.retries().recall(frame, session),
+            BrokerCode::EndTransaction => self.transaction_requests().end(frame, session),
             BrokerCode::UpdateAndCreateTopic => self.topics().create(frame, session),
             BrokerCode::Unknown(code) => Err(not_supported(code)),
         };
@@ -157,8 +166,26 @@ impl Remoting {
             identity: &self.identity,
             appends: &self.appends,
             catalog: &self.catalog,
+            progress: &self.progress,
             metrics: &self.metrics,
         }
+    }
+
+    fn retries(&self) -> retry::Retries<'_> {
+        retry::Retries {
+            identity: &self.identity,
+            catalog: &self.catalog,
+            writer: &self.writer,
+            stored: self.stored(),
+        }
+    }
+
+    fn transaction_requests(&self) -> transaction::TransactionRequests<'_> {
+        transaction::TransactionRequests { transactions: &self.transactions, stored: self.stored() }
+    }
+
+    fn stored(&self) -> stored::Stored<'_> {
+        stored::Stored { queues: &self.queues, acks: &self.appends.acks }
     }
 
     fn pulls(&self) -> pull::Pulls<'_> {
@@ -187,6 +214,12 @@ impl Remoting {
 /// Code 3: nobody here serves the request; the connection goes on.
 pub(crate) fn not_supported(code: i32) -> Refusal {
     Refusal::new(ResponseCode::RequestCodeNotSupported, reply::not_supported(code))
+}
+
+/// What was staged before the store stopped may be found by recovery.
+fn stopped_refusal() -> Refusal {
+    let remark = "the store stopped, the message may or may not be stored";
+    Refusal::new(ResponseCode::ServiceNotAvailable, remark)
 }
 
 /// What a reply needs of its request.

@@ -2,8 +2,8 @@
 
 use crate::{clock, identity::Identity};
 use halley_machine::state::{STATE_TOPIC, StateRecord};
-use halley_model::{LogOffset, RecordBody};
-use halley_store::{Log, StageError};
+use halley_model::{LogOffset, Millis, RecordBody};
+use halley_store::{Log, Placed, StageError};
 
 /// Appends state records. Because the log is one sequence, whatever is appended after a state record is never
 /// durable without it: a message's topic need not be waited for.
@@ -21,8 +21,14 @@ impl StateWriter {
     /// Stages the record; it is durable when the returned offset is acknowledged.
     pub(crate) fn write(&self, record: &StateRecord) -> Result<LogOffset, StageError> {
         let now = clock::now();
-        let body = record.encode();
-        let placed = self.log.stage(now)?.append(&RecordBody {
+        let encoded = record.encode();
+        let placed = self.log.stage(now)?.append(&self.body(&encoded, now))?;
+        Ok(placed.log_offset + 1)
+    }
+
+    /// An encoded record, to be staged in one group with what it is about.
+    pub(crate) fn body<'a>(&self, encoded: &'a [u8], now: Millis) -> RecordBody<'a> {
+        RecordBody {
             topic: STATE_TOPIC,
             queue: 0,
             flag: 0,
@@ -31,9 +37,15 @@ impl StateWriter {
             born_host: self.identity.address,
             reconsume_times: 0,
             prepared_offset: 0,
-            body: &body,
+            body: encoded,
             properties: b"",
-        })?;
-        Ok(placed.log_offset + 1)
+        }
+    }
+
+    /// Stages records as one group; it is durable when the returned offset is acknowledged.
+    pub(crate) fn stage_group(&self, group: &[RecordBody<'_>], now: Millis) -> Result<LogOffset, StageError> {
+        let mut places: Vec<Placed> = Vec::with_capacity(group.len());
+        self.log.stage(now)?.append_group(group, &mut places)?;
+        Ok(places.last().map_or(0, |last| last.log_offset + 1))
     }
 }

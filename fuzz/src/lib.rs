@@ -179,6 +179,19 @@ pub const TARGETS: &[Target] = &[
         words: &["\"topics\":[", "\"offsets\":[", "\"queue\":", "\"metadata\":"],
     },
     Target {
+        name: "delayed",
+        run: machine::delayed,
+        seeds: machine::delayed_seeds,
+        words: &[
+            "DELAY\x01",
+            "TIMER_DELAY_MS\x01",
+            "TIMER_OUT_MS\x01",
+            "REAL_TOPIC\x01",
+            "REAL_QID\x01",
+            "\x02",
+        ],
+    },
+    Target {
         name: "delivery_cursor",
         run: delivery::cursor,
         seeds: delivery::cursor_seeds,

@@ -228,9 +228,10 @@ impl Node {
     pub(crate) fn snapshot(&mut self, scene: &mut Scene) {
         let next = self.store.reader.bounds(&Topic::State.name(), 0).map_or(0, |(_, max)| max);
         let state = StateRecord::everything(&self.tables.topics, &self.tables.groups, &self.tables.offsets);
+        let (timers, transactions) = (self.tables.timers.clone(), self.tables.transactions.clone());
         let at = self.store.log.acked();
-        let bytes =
-            serde_json::to_vec(&Snapshot { next, state }).expect("strings and numbers always make JSON");
+        let bytes = serde_json::to_vec(&Snapshot { next, state, timers, transactions })
+            .expect("strings and numbers always make JSON");
         let written = self.store.snapshots.write(at, &bytes);
         scene.trace.note(scene.now, format_args!("snapshot at {at}: {written:?}"));
     }

@@ -48,18 +48,25 @@ impl Server {
     pub fn start(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        Self::start_with(dir, &data, config)
+        Self::start_with(dir, &data, "os", config)
+    }
+
+    /// Starts a server with a durability policy.
+    pub fn start_durable(durability: &str, config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Self::start_with(dir, &data, durability, config)
     }
 
     /// Starts a server that stores in a folder of the caller's.
     pub fn start_in(data: &std::path::Path, config: &str) -> Self {
-        Self::start_with(tempfile::tempdir().unwrap(), data, config)
+        Self::start_with(tempfile::tempdir().unwrap(), data, "os", config)
     }
 
-    fn start_with(dir: tempfile::TempDir, data: &std::path::Path, config: &str) -> Self {
+    fn start_with(dir: tempfile::TempDir, data: &std::path::Path, durability: &str, config: &str) -> Self {
         let [ingress, namesrv, broker, admin] = free_ports();
         let server = format!(
-            "server:\n  data: {}\n  namesrv: {{listen: \"{namesrv}\"}}\n  broker: {{listen: \"{broker}\"}}\n  \
+            "server:\n  data: {}\n  durability: {durability}\n  namesrv: {{listen: \"{namesrv}\"}}\n  broker: {{listen: \"{broker}\"}}\n  \
              ingress: {{listen: \"{ingress}\"}}\n  admin: {{listen: \"{admin}\"}}\n",
             data.display()
         );
@@ -89,6 +96,16 @@ impl Server {
         self.child.wait().unwrap()
     }
 
+    /// Waits for it to end by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -108,6 +125,11 @@ impl Server {
 
     /// Posts a small event with this id and type.
     pub fn post_event(&self, path: &str, id: &str, kind: &str) -> Answer {
+        self.try_post_event(path, id, kind).unwrap()
+    }
+
+    /// The same, `None` where the server does not answer.
+    pub fn try_post_event(&self, path: &str, id: &str, kind: &str) -> Option<Answer> {
         let headers = [
             ("ce-specversion", "1.0"),
             ("ce-id", id),
@@ -115,7 +137,7 @@ impl Server {
             ("ce-type", kind),
             ("content-type", "text/plain"),
         ];
-        self.post(path, &headers, id.as_bytes())
+        try_http(self.ingress, "POST", path, &headers, id.as_bytes())
     }
 
     /// The sum of a metric over its labels.
@@ -131,7 +153,7 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("{}", fs::read_to_string(self.dir.path().join("log")).unwrap_or_default());
+            eprintln!("{}", self.log());
         }
     }
 }

@@ -141,6 +141,11 @@ impl Groups {
         Some(group.members.values().map(|member| member.client.clone()).collect())
     }
 
+    /// The connections of a producer group's members.
+    pub fn producers(&self, group: &str) -> impl Iterator<Item = ConnectionId> {
+        self.producers.get(group).into_iter().flat_map(|members| members.keys().copied())
+    }
+
     /// What the group wants of the topic; the outer `None` where the group has no consumers.
     pub fn subscription(&self, group: &str, topic: &str) -> Option<Option<&Subscription>> {
         Some(self.consumers.get(group)?.subscriptions.get(topic))

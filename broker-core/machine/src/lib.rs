@@ -4,6 +4,7 @@
 //! socket, file or random source. What must survive a restart leaves as a [`state::StateRecord`] for the log, and
 //! comes back by folding those records.
 
+pub mod delay;
 pub mod group_configs;
 pub mod groups;
 pub mod locks;
@@ -11,7 +12,9 @@ pub mod offsets;
 pub mod pull;
 pub mod routes;
 pub mod state;
+pub mod timers;
 pub mod topics;
+pub mod transactions;
 
 /// A client's connection, unique while the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

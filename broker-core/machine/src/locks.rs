@@ -49,6 +49,12 @@ impl QueueLocks {
         }
     }
 
+    /// Whether a client of the group holds any queue.
+    pub fn is_any_held(&self, now: Millis, group: &GroupName) -> bool {
+        let of_group = self.held.iter().filter(|(key, _)| key.0 == *group);
+        of_group.into_iter().any(|(_, lock)| now - lock.renewed <= LOCK_EXPIRY_MS)
+    }
+
     /// Forgets locks that expired; call it now and then to bound memory.
     pub fn expire(&mut self, now: Millis) {
         self.held.retain(|_, lock| now - lock.renewed <= LOCK_EXPIRY_MS);
@@ -73,6 +79,8 @@ mod tests {
         assert!(locks.lock(50_001 + LOCK_EXPIRY_MS, &group, &topic, 0, "b"));
         locks.unlock(&group, &topic, 0, "b");
         assert!(locks.lock(100_000, &group, &topic, 0, "a"));
+        assert!(locks.is_any_held(100_000, &group));
+        assert!(!locks.is_any_held(100_001 + LOCK_EXPIRY_MS, &group));
         locks.expire(100_001 + LOCK_EXPIRY_MS);
         assert!(locks.held.is_empty());
     }

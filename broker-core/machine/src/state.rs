@@ -7,7 +7,9 @@
 use crate::{
     group_configs::GroupConfigs,
     offsets::{Committed, Key, Offsets},
+    timers::{Timer, Timers},
     topics::Topics,
+    transactions::{Checked, Transactions},
 };
 use halley_model::{GroupConfig, GroupName, QueueId, QueueOffset, TopicConfig, TopicName};
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,10 @@ pub struct Tables {
     pub groups: GroupConfigs,
     /// What groups have consumed.
     pub offsets: Offsets,
+    /// Messages that wait for their time; the timer topic's queue is to be folded in before state records.
+    pub timers: Timers,
+    /// Transactions that are not ended; the half messages' queue is to be folded in before state records.
+    pub transactions: Transactions,
 }
 
 /// One record of the state topic.
@@ -45,6 +51,15 @@ pub struct StateRecord {
     /// Groups that are no more, and neither are their offsets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deleted_groups: Vec<GroupName>,
+    /// Timers whose message is delivered or recalled; they are staged together with the messages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub done_timers: Vec<Timer>,
+    /// Transactions that were committed, rolled back or given up, by their half message's offset in its queue.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ended_transactions: Vec<QueueOffset>,
+    /// Transactions that were asked about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checked_transactions: Vec<Checked>,
 }
 
 /// An offset as committed now.
@@ -63,8 +78,14 @@ pub struct OffsetState {
 pub struct Snapshot {
     /// Records before this offset are folded in.
     pub next: QueueOffset,
-    /// Everything, in the form of one record.
+    /// Topics, groups and offsets, in the form of one record.
     pub state: StateRecord,
+    /// The waiting timers, and how far their queue is folded in.
+    #[serde(default)]
+    pub timers: Timers,
+    /// The open transactions, and how far their queue is folded in.
+    #[serde(default)]
+    pub transactions: Transactions,
 }
 
 impl StateRecord {
@@ -85,7 +106,7 @@ impl StateRecord {
         Self { offsets, ..Self::default() }
     }
 
-    /// Everything there is.
+    /// All topics, groups and offsets.
     pub fn everything(topics: &Topics, groups: &GroupConfigs, offsets: &Offsets) -> Self {
         Self {
             topics: topics.all().iter().map(|config| TopicConfig::clone(config)).collect(),
@@ -120,6 +141,15 @@ impl StateRecord {
         }
         for group in self.groups {
             tables.groups.put(group);
+        }
+        for timer in self.done_timers {
+            tables.timers.finish(timer);
+        }
+        for checked in self.checked_transactions {
+            tables.transactions.checked(checked);
+        }
+        for offset in self.ended_transactions {
+            tables.transactions.end(offset);
         }
         for OffsetState { group, topic, queue, offset, metadata } in self.offsets {
             tables.offsets.put((group, topic, queue), Committed { offset, metadata });

@@ -26,8 +26,36 @@ pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
 pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
 /// Relative delivery time in seconds.
 pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+/// When a timer message is due, milliseconds since the epoch; set by the broker.
+pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+/// When a timer message was taken in, milliseconds since the epoch; set by the broker.
+pub const TIMER_ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
+/// When a timer message was delivered, milliseconds since the epoch; set by the broker.
+pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
+/// The unique key of a timer message of the same delivery time that is recalled: `topic_key` or the key alone.
+pub const TIMER_DELETE_KEY: &str = "TIMER_DEL_UNIQKEY";
 /// `"true"` on a half message of a transaction.
 pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+/// The id of a transaction.
+pub const TRANSACTION_ID: &str = "__transactionId__";
+/// How often the producer was asked about a transaction.
+pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+/// How long the producer is not asked about a transaction, in seconds.
+pub const CHECK_IMMUNITY_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+/// The group of the producer.
+pub const PRODUCER_GROUP: &str = "PGROUP";
+/// The topic of a message that waits in another one.
+pub const REAL_TOPIC: &str = "REAL_TOPIC";
+/// The queue of a message that waits in another topic.
+pub const REAL_QUEUE: &str = "REAL_QID";
+/// The topic that a message was in before it was tried again.
+pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+/// The id of the message before it was tried again.
+pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+/// The cluster that took the message in; set by the broker.
+pub const CLUSTER: &str = "CLUSTER";
+/// The receipt of a message that was popped; never stored.
+pub const POP_RECEIPT: &str = "POP_CK";
 /// Prefix under which a CloudEvent's attributes are stored.
 pub const EVENT_PREFIX: &str = "ce_";
 /// The attribute whose presence makes a record an event.
@@ -68,12 +96,26 @@ pub fn get<'a>(raw: &'a [u8], key: &str) -> Option<&'a str> {
     None
 }
 
+/// Appends the pairs of `raw` whose key is wanted to `out`, as they stand; broken pairs are left out.
+pub fn copy_where(raw: &[u8], out: &mut Vec<u8>, wanted: impl Fn(&str) -> bool) {
+    for (key, value) in iter(raw) {
+        if wanted(key) {
+            put(out, key, value);
+        }
+    }
+}
+
 /// Appends one pair. Returns `false`, appending nothing, where key or value contain a separator or the key is empty.
 pub fn push(out: &mut Vec<u8>, key: &str, value: &str) -> bool {
     let clean = |text: &str| memchr::memchr2(KEY_END, VALUE_END, text.as_bytes()).is_none();
     if key.is_empty() || !clean(key) || !clean(value) {
         return false;
     }
+    put(out, key, value);
+    true
+}
+
+fn put(out: &mut Vec<u8>, key: &str, value: &str) {
     if out.last().is_some_and(|last| *last != VALUE_END) {
         out.push(VALUE_END);
     }
@@ -81,7 +123,6 @@ pub fn push(out: &mut Vec<u8>, key: &str, value: &str) -> bool {
     out.push(KEY_END);
     out.extend_from_slice(value.as_bytes());
     out.push(VALUE_END);
-    true
 }
 
 #[cfg(test)]
@@ -101,6 +142,9 @@ mod tests {
         assert_eq!(get(&more, "WAIT"), Some("true"));
         assert_eq!(get(&more, "x"), Some("1"));
         assert!(!push(&mut more, "x", "a\x02b"));
+        let mut some = Vec::new();
+        copy_where(&more, &mut some, |key| key != "KEYS" && key != "x");
+        assert_eq!(some, b"TAGS\x01blue\x02WAIT\x01true\x02");
     }
 
     proptest! {

@@ -97,7 +97,23 @@ pub enum RecordError {
     TopicTooLong(usize),
 }
 
-impl RecordBody<'_> {
+impl<'a> RecordBody<'a> {
+    /// What the producer of a stored record gave, to store it again.
+    pub fn of(record: &RecordView<'a>) -> Self {
+        Self {
+            topic: record.topic(),
+            queue: record.queue(),
+            flag: record.flag(),
+            system_flag: record.system_flag(),
+            born: record.born(),
+            born_host: record.born_host(),
+            reconsume_times: record.reconsume_times(),
+            prepared_offset: record.prepared_offset(),
+            body: record.body(),
+            properties: record.properties(),
+        }
+    }
+
     /// Checks the limits of the format.
     pub fn check(&self) -> Result<(), RecordError> {
         if self.body.len() > crate::BODY_BYTES_MAX {

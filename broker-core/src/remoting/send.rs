@@ -3,6 +3,8 @@
 //! All sends of one read are checked first, then staged under one lock; their replies are encoded at once and held
 //! until the log acknowledges them.
 
+mod place;
+
 use super::{BrokerSession, Refusal, answer, request_of};
 use crate::{
     appends::Appends,
@@ -11,16 +13,18 @@ use crate::{
     held::RequestId,
     identity::Identity,
     metrics::BrokerMetrics,
+    progress::Progress,
 };
 use bytes::BytesMut;
-use halley_machine::topics::CreateError;
-use halley_model::{QueueId, RecordBody, TopicConfig, id, name, property};
+use halley_machine::{delay::Due, topics::CreateError};
+use halley_model::{GroupName, QueueId, RecordBody, TopicConfig, TopicName, id, name, property, record};
 use halley_store::{Placed, StageError, Staging};
 use halley_wire::{
-    BrokerCode, Frame, ResponseCode, batch,
+    BrokerCode, Frame, RecallHandle, ResponseCode, batch,
     reply::SendMessageResponse,
     request::{SendForm, SendMessage},
 };
+use place::Place;
 use std::{mem, net::SocketAddr, ops::Range, sync::Arc};
 
 /// Most messages in one batch.
@@ -31,6 +35,7 @@ pub(super) struct Sends<'a> {
     pub(super) identity: &'a Identity,
     pub(super) appends: &'a Appends,
     pub(super) catalog: &'a Catalog,
+    pub(super) progress: &'a Progress,
     pub(super) metrics: &'a BrokerMetrics,
 }
 
@@ -53,6 +58,7 @@ struct Checked<'f> {
     oneway: bool,
     topic: Arc<TopicConfig>,
     queue: QueueId,
+    place: Place,
     header: SendMessage<'f>,
     properties: Range<usize>,
     body: &'f [u8],
@@ -77,15 +83,31 @@ impl Sends<'_> {
         let header = SendMessage::decode(form, &frame.ext)?;
         let topic = self.topic_of(&header)?;
         let queue = queue_of(&header, &topic)?;
+        let (topic, queue, given_up) = match self.gives_up(&header)? {
+            Some(topic) => (topic, 0, true),
+            None => (topic, queue, false),
+        };
         let start = batch.properties.len();
         header.properties.append_to(&mut batch.properties);
-        let properties = start..batch.properties.len();
-        check_kind(&batch.properties[properties.clone()])?;
+        if given_up {
+            let given = batch.properties.split_off(start);
+            property::copy_where(&given, &mut batch.properties, |key| key != property::DELAY_LEVEL);
+        }
+        let (place, properties) = if header.batch {
+            // The messages of a batch have properties of their own; these go to all of them.
+            property::push(&mut batch.properties, property::CLUSTER, &self.identity.cluster);
+            (Place::Own, start..batch.properties.len())
+        } else {
+            let own = (&*topic.name, queue);
+            place::complete(self.identity, own, header.reconsume_times, &mut batch.properties, start)
+                .inspect_err(|_| batch.properties.truncate(start))?
+        };
         batch.sends.push(Checked {
             request: request_of(frame),
             oneway: frame.is_oneway(),
             topic,
             queue,
+            place,
             header,
             properties,
             body: frame.body,
@@ -123,7 +145,7 @@ impl Sends<'_> {
     ) {
         let record = send.record(session.info.peer, send.body, properties, send.header.flag);
         let staged = if send.header.batch {
-            stage_batch(send, session.info.peer, staging)
+            stage_batch(send, session.info.peer, properties, staging)
         } else {
             staging.append(&record).map(|placed| (placed, Vec::new())).map_err(refusal_of)
         };
@@ -161,11 +183,24 @@ impl Sends<'_> {
             queue_id: send.queue as i32,
             queue_offset: first.queue_offset as i64,
             transaction_id: property::get(properties, property::UNIQUE_KEY).map(Into::into),
+            recall_handle: self.recall_handle(send, properties).map(Into::into),
         };
         let encode = |out: &mut BytesMut| {
             answer(out, send.request, ResponseCode::Success, None, &response.fields(), b"");
         };
         session.held.push(end, send.request, encode);
+    }
+
+    /// By which the client can take a timer message back (`SendMessageProcessor.attachRecallHandle`, 5.5).
+    fn recall_handle(&self, send: &Checked<'_>, properties: &[u8]) -> Option<String> {
+        let Place::Waiting(Due::At(deliver_at)) = send.place else { return None };
+        let handle = RecallHandle {
+            topic: send.topic.name.to_string(),
+            broker: self.identity.name.to_string(),
+            deliver_at,
+            unique_key: property::get(properties, property::UNIQUE_KEY)?.to_owned(),
+        };
+        Some(handle.encode())
     }
 
     fn refuse(&self, send: &Checked<'_>, refusal: &Refusal, session: &mut BrokerSession) {
@@ -196,6 +231,26 @@ impl Sends<'_> {
     }
 }
 
+impl Sends<'_> {
+    /// Where a message ends that a consumer could not send back and sends anew: once it was tried too often, or where its
+    /// group consumes in order, in the group's dead letters (`SendMessageProcessor.handleRetryAndDLQ`, 5.5).
+    fn gives_up(&self, header: &SendMessage<'_>) -> Result<Option<Arc<TopicConfig>>, Refusal> {
+        let Some(group) = header.topic.strip_prefix(name::RETRY_PREFIX) else { return Ok(None) };
+        let group = GroupName::new(group)?;
+        let config = self.catalog.ensure_group(&group).map_err(refusal_of)?;
+        let max = header.max_reconsume_times.unwrap_or(config.retry_max_times);
+        if header.reconsume_times <= max && !self.progress.has_locks(&group) {
+            return Ok(None);
+        }
+        let topic = TopicName::dead_letters_of(&group);
+        self.catalog.ensure(&topic, 1).map_err(|error| match error {
+            ChangeError::Create(error) => Refusal::new(ResponseCode::SystemError, error.to_string()),
+            ChangeError::Stage(error) => refusal_of(error),
+        })?;
+        Ok(self.catalog.get(&topic))
+    }
+}
+
 impl Checked<'_> {
     fn record<'r>(
         &'r self,
@@ -204,11 +259,12 @@ impl Checked<'_> {
         properties: &'r [u8],
         flag: i32,
     ) -> RecordBody<'r> {
+        let (topic, queue) = self.place.of((&self.topic.name, self.queue));
         RecordBody {
-            topic: &self.topic.name,
-            queue: self.queue,
+            topic,
+            queue,
             flag,
-            system_flag: self.header.sys_flag,
+            system_flag: self.system_flag(),
             born: self.header.born_timestamp,
             born_host: peer,
             reconsume_times: self.header.reconsume_times,
@@ -217,12 +273,21 @@ impl Checked<'_> {
             properties,
         }
     }
+
+    /// A half message is stored as if it belonged to no transaction.
+    fn system_flag(&self) -> i32 {
+        match self.place {
+            Place::Half => self.header.sys_flag & !record::flag::TRANSACTION,
+            Place::Own | Place::Waiting(_) => self.header.sys_flag,
+        }
+    }
 }
 
 /// Stages the messages of a batch, all or none: the first's place and those of the others.
 fn stage_batch(
     send: &Checked<'_>,
     peer: SocketAddr,
+    shared: &[u8],
     staging: &mut Staging<'_>,
 ) -> Result<(Placed, Vec<Placed>), Refusal> {
     let illegal = |remark: String| Refusal::new(ResponseCode::MessageIllegal, remark);
@@ -230,14 +295,21 @@ fn stage_batch(
     if topic.starts_with(name::RETRY_PREFIX) || topic.starts_with(name::DEAD_LETTER_PREFIX) {
         return Err(illegal(format!("batch request does not support retry group {topic}")));
     }
-    let mut records = Vec::new();
+    let (mut messages, mut properties) = (Vec::new(), Vec::new());
     for message in batch::messages(send.body) {
         let message = message.map_err(|error| illegal(error.to_string()))?;
-        if records.len() == BATCH_MAX {
+        if messages.len() == BATCH_MAX {
             return Err(illegal(format!("the batch has more than {BATCH_MAX} messages")));
         }
-        check_kind(message.properties)?;
-        records.push(send.record(peer, message.body, message.properties, message.flag));
+        let start = properties.len();
+        properties.extend_from_slice(message.properties);
+        place::end_pair(&mut properties, start);
+        properties.extend_from_slice(shared);
+        messages.push((message, start..properties.len()));
+    }
+    let mut records = Vec::with_capacity(messages.len());
+    for (message, range) in &messages {
+        records.push(send.record(peer, message.body, &properties[range.clone()], message.flag));
     }
     if records.is_empty() {
         return Err(illegal("the batch has no messages".to_owned()));
@@ -272,23 +344,6 @@ fn is_closed(topic: &str) -> bool {
         "OFFSET_MOVED_EVENT",
     ];
     CLOSED.contains(&topic) || topic.starts_with("rmq_sys_")
-}
-
-/// Messages that are not to be delivered at once are refused, since to deliver them at once would be wrong.
-fn check_kind(properties: &[u8]) -> Result<(), Refusal> {
-    for (key, value) in property::iter(properties) {
-        let kind = match key {
-            property::DELAY_LEVEL if value != "0" => "delayed messages",
-            property::TIMER_DELIVER_MS | property::TIMER_DELAY_MS | property::TIMER_DELAY_SEC => {
-                "timer messages"
-            }
-            property::TRANSACTION_PREPARED if value.eq_ignore_ascii_case("true") => "transactional messages",
-            _ => continue,
-        };
-        let remark = format!("{kind} are not supported yet (property {key}), the message was not stored");
-        return Err(Refusal::new(ResponseCode::MessageIllegal, remark));
-    }
-    Ok(())
 }
 
 /// What a client hears where the store does not take a message.

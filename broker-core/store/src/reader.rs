@@ -192,20 +192,26 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
+    /// Like [`LogReader::record_at`], but only where the record is in memory.
+    pub fn hot_at(&self, at: LogOffset) -> Option<Bytes> {
+        if at >= self.shared.visible() {
+            return None;
+        }
+        let size = u32_at(&self.tail.get(at, 4)?, 0) as usize;
+        let bytes = self.tail.get(at, size)?;
+        RecordView::parse(&bytes).is_ok_and(|record| record.log_offset() == at).then_some(bytes)
+    }
+
     /// The record that begins at a log offset that someone claims to know, such as the one in a message id. What does not
     /// name this offset as its own place is no record. May block on the disk.
     pub fn record_at(&self, at: LogOffset) -> Result<Bytes, ReadError> {
-        let entry = |size| IndexEntry { queue_offset: 0, log_offset: at, size, tag: 0 };
+        if let Some(bytes) = self.hot_at(at) {
+            return Ok(bytes);
+        }
         let outside =
             |size| ReadError::Outside { log_offset: at, size, first: self.start(), end: self.end() };
         if at >= self.shared.visible() {
             return Err(outside(0));
-        }
-        if let Some(size) = self.tail.get(at, 4).map(|bytes| u32_at(&bytes, 0))
-            && let Some(bytes) = self.hot(&entry(size))
-            && RecordView::parse(&bytes).is_ok_and(|record| record.log_offset() == at)
-        {
-            return Ok(bytes);
         }
         let segment = self.segments.holding(at).ok_or_else(|| outside(0))?;
         let mut size = [0; 4];
@@ -217,7 +223,8 @@ impl<D: Disk> LogReader<D> {
         if !(record::RECORD_BYTES_MIN..=record::RECORD_BYTES_MAX).contains(&(size as usize)) {
             return Err(outside(size));
         }
-        self.read_cold(std::slice::from_ref(&entry(size)), u64::from(size))
+        let entry = IndexEntry { queue_offset: 0, log_offset: at, size, tag: 0 };
+        self.read_cold(std::slice::from_ref(&entry), u64::from(size))
     }
 
     /// Like [`LogReader::hot_run`], else from the disk, with one read of at most `bytes_max` bytes (but one

@@ -64,6 +64,10 @@ codes! {
         HeartBeat = 34,
         /// A producer or consumer takes its leave.
         UnregisterClient = 35,
+        /// A consumer failed on a message: try it again later, or give it up.
+        ConsumerSendMsgBack = 36,
+        /// Commit or roll back a transaction; often one-way.
+        EndTransaction = 37,
         /// The client ids of a consumer group.
         GetConsumerListByGroup = 38,
         /// Take or renew locks on queues.
@@ -78,6 +82,8 @@ codes! {
         SendBatchMessage = 320,
         /// As 11, from Java 5.x lite pull consumers.
         LitePullMessage = 361,
+        /// Take back a timer message that is not yet delivered.
+        RecallMessage = 370,
     }
 }
 
@@ -96,6 +102,8 @@ codes! {
 codes! {
     /// What a broker asks of its clients, on the connections that they opened.
     ClientCode {
+        /// To a producer: is this transaction to be committed? One-way; the answer is request 37.
+        CheckTransactionState = 39,
         /// The group's members changed, share the queues anew. One-way.
         NotifyConsumerIdsChanged = 40,
     }
@@ -148,6 +156,8 @@ codes! {
         FilterDataNotExist = 27,
         /// A parameter is out of bounds.
         InvalidParameter = 29,
+        /// The request is not possible any more, or not meant for this broker.
+        IllegalOperation = 604,
         /// The server drains; Java 5.x clients reconnect elsewhere.
         GoAway = 1500,
     }

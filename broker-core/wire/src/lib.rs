@@ -14,6 +14,7 @@ pub mod code;
 pub mod encode;
 pub mod ext;
 pub mod frame;
+mod recall;
 pub mod reply;
 pub mod request;
 
@@ -24,6 +25,7 @@ pub use encode::{EncodeError, ExtValue};
 pub use ext::{Ext, HeaderError};
 pub use frame::{Frame, FrameError, Limits, Serialize};
 pub use json::BodyError;
+pub use recall::RecallHandle;
 pub use reply::{encode_reply, encode_reply_head};
 pub use request::client::notify_consumer_ids_changed;
 

@@ -67,17 +67,20 @@ pub struct SendMessageResponse<'a> {
     pub queue_offset: i64,
     /// The id of the transaction that it begins.
     pub transaction_id: Option<Cow<'a, str>>,
+    /// By which a timer message can be taken back, see [`crate::RecallHandle`].
+    pub recall_handle: Option<Cow<'a, str>>,
 }
 
 impl<'a> SendMessageResponse<'a> {
     /// The ext fields, with the region and trace switch that every RocketMQ reply to a send has
     /// (`SendMessageProcessor`, 5.5, with default settings).
-    pub fn fields(&self) -> [ExtField<'_>; 6] {
+    pub fn fields(&self) -> [ExtField<'_>; 7] {
         [
             ("msgId", ExtValue::Text(&self.message_id)),
             ("queueId", self.queue_id.into()),
             ("queueOffset", self.queue_offset.into()),
             ("transactionId", self.transaction_id.as_deref().into()),
+            ("recallHandle", self.recall_handle.as_deref().into()),
             ("MSG_REGION", ExtValue::Text("DefaultRegion")),
             ("TRACE_ON", ExtValue::Boolean(true)),
         ]
@@ -85,12 +88,14 @@ impl<'a> SendMessageResponse<'a> {
 
     /// Reads a reply to a send.
     pub fn decode(ext: &Ext<'a>) -> Result<Self, HeaderError> {
-        let [id, queue, offset, transaction] = ext.pick(["msgId", "queueId", "queueOffset", "transactionId"]);
+        let [id, queue, offset, transaction, recall] =
+            ext.pick(["msgId", "queueId", "queueOffset", "transactionId", "recallHandle"]);
         Ok(Self {
             message_id: id.text()?,
             queue_id: queue.i32()?,
             queue_offset: offset.i64()?,
             transaction_id: transaction.text_opt(),
+            recall_handle: recall.text_opt(),
         })
     }
 }

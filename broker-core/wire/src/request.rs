@@ -6,9 +6,11 @@
 pub mod client;
 pub mod offsets;
 pub mod pull;
+pub mod retry;
 pub mod route;
 pub mod send;
 pub mod topic;
+pub mod transaction;
 
 pub use client::{
     CheckClientConfig, ClientError, ConsumerData, Heartbeat, LockBatch, MessageModel, MessageQueue,
@@ -18,9 +20,11 @@ pub use offsets::{
     Boundary, GetMaxOffset, GetMinOffset, QueryConsumerOffset, SearchOffset, UpdateConsumerOffset,
 };
 pub use pull::PullMessage;
+pub use retry::{RecallMessage, SendBack};
 pub use route::GetRouteInfo;
 pub use send::{SendForm, SendMessage};
 pub use topic::CreateTopic;
+pub use transaction::{CheckTransaction, Decision, EndTransaction};
 
 /// The group that a request is about, where that is all it says (requests 38 and 40).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,11 @@
-//! What the broker reads back of its own state.
+//! What the broker reads back of its own state, and what producers ask it to delay.
 
 use halley_machine::{
+    delay::{Due, TIMER_TOPIC, Waiting},
     state::{StateRecord, Tables},
     topics::Topics,
 };
+use halley_model::{RecordBody, RecordView, record::Place};
 
 /// A state record. Folding it twice is folding it once, and what was folded is written and read back the same.
 pub fn broker_state(input: &[u8]) {
@@ -30,4 +32,50 @@ pub fn broker_state_seeds() -> Vec<Vec<u8>> {
         br#"{"later":[1,{"a":null}],"topics":[],"offsets":[{"group":"a/b","topic":"t","queue":0,"offset":0}]}"#
             .to_vec(),
     ]
+}
+
+/// Properties of a send that may ask for a delay. What is to wait says, as stored, when it is due and where it belongs, and
+/// is delivered with properties that make it wait no more.
+pub fn delayed(input: &[u8]) {
+    const NOW: i64 = 1_700_000_000_000;
+    let Ok(due) = Due::of(input, NOW) else { return };
+    let mut stored = Vec::new();
+    due.detour(input, "orders", 3, NOW, &mut stored);
+    let host = "127.0.0.1:10911".parse().expect("an address");
+    let body = RecordBody {
+        topic: TIMER_TOPIC,
+        queue: 0,
+        flag: 0,
+        system_flag: 0,
+        born: NOW,
+        born_host: host,
+        reconsume_times: 0,
+        prepared_offset: 0,
+        body: b"x",
+        properties: &stored,
+    };
+    if due == Due::Now || body.check().is_err() {
+        return;
+    }
+    let mut record = Vec::new();
+    body.encode(&Place { queue_offset: 0, log_offset: 0, stored: NOW, store_host: host }, &mut record);
+    let waiting = Waiting::of(RecordView::parse(&record).expect("what was encoded parses"));
+    assert_eq!(waiting.destination(), Some(("orders", 3)));
+    assert!(waiting.at > NOW);
+    let mut delivered = Vec::new();
+    waiting.delivered(waiting.at, &mut delivered);
+    assert_eq!(Due::of(&delivered, waiting.at), Ok(Due::Now));
+    assert!(RecordBody { properties: &delivered, ..body }.check().is_ok());
+}
+
+/// A level, each kind of time, and a recall.
+pub fn delayed_seeds() -> Vec<Vec<u8>> {
+    [
+        "TAGS\x01a\x02DELAY\x013\x02",
+        "UNIQ_KEY\x01K\x02TIMER_DELAY_SEC\x015\x02",
+        "TIMER_DELAY_MS\x0115\x02REAL_TOPIC\x01x\x02",
+        "TIMER_DELIVER_MS\x011700000000001\x02TIMER_DEL_UNIQKEY\x01orders_K\x02",
+    ]
+    .map(|properties| properties.as_bytes().to_vec())
+    .into()
 }

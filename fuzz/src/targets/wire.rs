@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use halley_wire::{
-    BrokerCode, Ext, ExtValue, Frame, Limits, Serialize,
+    BrokerCode, Ext, ExtValue, Frame, Limits, RecallHandle, Serialize,
     batch::{self, BatchMessage},
     body::{self, IntegerKeys},
     encode::{self, ExtField, Request},
@@ -115,6 +115,18 @@ pub fn remoting_headers(input: &[u8]) {
     if let Ok(header) = request::CreateTopic::decode(ext) {
         again(&header.fields(), |ext| assert_eq!(request::CreateTopic::decode(ext), Ok(header.clone())));
     }
+    if let Ok(header) = request::SendBack::decode(ext) {
+        again(&header.fields(), |ext| assert_eq!(request::SendBack::decode(ext), Ok(header.clone())));
+    }
+    if let Ok(header) = request::EndTransaction::decode(ext) {
+        again(&header.fields(), |ext| assert_eq!(request::EndTransaction::decode(ext), Ok(header.clone())));
+    }
+    if let Ok(header) = request::RecallMessage::decode(ext) {
+        again(&header.fields(), |ext| assert_eq!(request::RecallMessage::decode(ext), Ok(header.clone())));
+        if let Ok(handle) = RecallHandle::decode(&header.recall_handle) {
+            assert_eq!(RecallHandle::decode(&handle.encode()), Ok(handle));
+        }
+    }
     let _ = request::GetMaxOffset::decode(ext);
     let _ = request::GetMinOffset::decode(ext);
     let _ = request::UnregisterClient::decode(ext);
@@ -183,9 +195,37 @@ pub fn remoting_headers_seeds() -> Vec<Vec<u8>> {
         ("topicSysFlag", "0"),
         ("order", "false"),
     ];
+    let back = [
+        ("offset", "4096"),
+        ("group", "g"),
+        ("delayLevel", "0"),
+        ("originMsgId", "7F00000100002A9F0000000000001000"),
+        ("originTopic", "orders"),
+        ("unitMode", "false"),
+        ("maxReconsumeTimes", "16"),
+    ];
+    let end = [
+        ("topic", "orders"),
+        ("producerGroup", "p"),
+        ("tranStateTableOffset", "3"),
+        ("commitLogOffset", "4096"),
+        ("commitOrRollback", "8"),
+        ("fromTransactionCheck", "true"),
+        ("msgId", "7F0000010001"),
+    ];
+    let recall = [("topic", "orders"), ("recallHandle", "djEgb3JkZXJzIGIgMTcwMDAwMDAwMDAwMSA3Rg==")];
+    let kinds = [
+        (10, &send[..]),
+        (310, &short[..]),
+        (11, &pull[..]),
+        (17, &topic[..]),
+        (36, &back[..]),
+        (37, &end[..]),
+        (370, &recall[..]),
+    ];
     let mut seeds = Vec::new();
     for serialize in SERIALIZATIONS {
-        for (code, fields) in [(10, &send[..]), (310, &short[..]), (11, &pull[..]), (17, &topic[..])] {
+        for (code, fields) in kinds {
             let fields: Vec<ExtField<'_>> =
                 fields.iter().map(|(name, value)| (*name, ExtValue::Text(value))).collect();
             let request = Request { serialize, ..Request::new(code, 7) };

@@ -3,6 +3,7 @@
 //
 //	produce NAMESRV TOPIC COUNT    send messages; one JSON line per result
 //	consume NAMESRV TOPIC GROUP    push consumer; prints READY, then one JSON line per message
+//	transact NAMESRV TOPIC COUNT   send half messages; one JSON line per result and per question of the broker
 //	create-topic NAMESRV TOPIC     -queues N -broker HOST:PORT
 //
 // In the values of -body, -tag, -key and -prop, {i} stands for the message's number from 0. The Go client always
@@ -35,7 +36,7 @@ import (
 func main() {
 	rlog.SetLogLevel("error")
 	if len(os.Args) < 4 {
-		fmt.Fprintln(os.Stderr, "usage: rocketmq produce|consume|create-topic NAMESRV TOPIC ...")
+		fmt.Fprintln(os.Stderr, "usage: rocketmq produce|consume|transact|create-topic NAMESRV TOPIC ...")
 		os.Exit(2)
 	}
 	var good bool
@@ -44,6 +45,8 @@ func main() {
 		good = produce(os.Args[2:])
 	case "consume":
 		good = consume(os.Args[2:])
+	case "transact":
+		good = transact(os.Args[2:])
 	case "create-topic":
 		good = createTopic(os.Args[2:])
 	default:
@@ -80,6 +83,7 @@ type produceOptions struct {
 	props          properties
 	bodySize       int
 	queue          int
+	delayLevel     int
 }
 
 func (o *produceOptions) message(topic string, index int) *primitive.Message {
@@ -100,6 +104,9 @@ func (o *produceOptions) message(topic string, index int) *primitive.Message {
 	for _, property := range o.props {
 		name, value, _ := strings.Cut(property, "=")
 		message.WithProperty(name, numbered(value, index))
+	}
+	if o.delayLevel > 0 {
+		message.WithDelayTimeLevel(o.delayLevel)
 	}
 	if o.queue >= 0 {
 		message.Queue = &primitive.MessageQueue{Topic: topic, QueueId: o.queue}
@@ -130,6 +137,7 @@ func produce(arguments []string) bool {
 	flags.Var(&options.props, "prop", "property k=v, may be repeated")
 	flags.IntVar(&options.bodySize, "body-size", -1, "bytes of body")
 	flags.IntVar(&options.queue, "queue", -1, "queue")
+	flags.IntVar(&options.delayLevel, "delay-level", 0, "delay level")
 	group := flags.String("group", "test_producer", "producer group")
 	batch := flags.Bool("batch", false, "all in one batch")
 	oneway := flags.Bool("oneway", false, "without a reply")
@@ -206,9 +214,13 @@ func consume(arguments []string) bool {
 	broadcast := flags.Bool("broadcast", false, "every consumer gets every message")
 	orderly := flags.Bool("orderly", false, "one message of a queue after the other")
 	timeout := flags.Int("timeout-s", 60, "seconds to wait")
+	fail := flags.Int("fail", 0, "deliveries to refuse")
+	retryLevel := flags.Int("retry-level", 0, "delay level of refused messages")
+	maxReconsume := flags.Int("max-reconsume", -1, "how often a message comes back")
 	positional := parse(flags, arguments, 3)
 
 	options := []consumer.Option{
+		consumer.WithMaxReconsumeTimes(int32(*maxReconsume)),
 		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{positional[0]})),
 		consumer.WithGroupName(positional[2]),
 		consumer.WithConsumerOrder(*orderly),
@@ -229,8 +241,14 @@ func consume(arguments []string) bool {
 		selector = consumer.MessageSelector{Type: consumer.SQL92, Expression: *sql}
 	}
 	enough := make(chan struct{})
-	var taken atomic.Int64
-	err = client.Subscribe(positional[1], selector, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+	var taken, refused atomic.Int64
+	err = client.Subscribe(positional[1], selector, func(call context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		if refused.Add(1) <= int64(*fail) {
+			if concurrent, ok := primitive.GetConcurrentlyCtx(call); ok {
+				concurrent.DelayLevelWhenNextConsume = *retryLevel
+			}
+			return consumer.ConsumeRetryLater, nil
+		}
 		for _, message := range messages {
 			printMessage(message)
 			if taken.Add(1) == int64(*expect) {
@@ -259,6 +277,72 @@ func consume(arguments []string) bool {
 		printLine(fmt.Sprintf("TIMEOUT %d missing", int64(*expect)-taken.Load()))
 		return false
 	}
+}
+
+type transactions struct {
+	decision, answer primitive.LocalTransactionState
+	checks           chan struct{}
+}
+
+func (t *transactions) ExecuteLocalTransaction(*primitive.Message) primitive.LocalTransactionState {
+	return t.decision
+}
+
+func (t *transactions) CheckLocalTransaction(message *primitive.MessageExt) primitive.LocalTransactionState {
+	printJSON(map[string]any{
+		"checked": message.TransactionId, "topic": message.Topic,
+		"times": message.GetProperty("TRANSACTION_CHECK_TIMES"),
+	})
+	t.checks <- struct{}{}
+	return t.answer
+}
+
+func transact(arguments []string) bool {
+	states := map[string]primitive.LocalTransactionState{
+		"commit": primitive.CommitMessageState, "rollback": primitive.RollbackMessageState, "unknown": primitive.UnknowState,
+	}
+	flags := flag.NewFlagSet("transact", flag.ExitOnError)
+	decide := flags.String("decide", "commit", "commit, rollback or unknown")
+	answer := flags.String("answer", "commit", "what questions are answered")
+	checks := flags.Int("checks", 0, "questions to wait for")
+	group := flags.String("group", "test_transactions", "producer group")
+	timeout := flags.Int("timeout-s", 60, "seconds to wait")
+	positional := parse(flags, arguments, 3)
+	count, err := strconv.Atoi(positional[2])
+	if err != nil {
+		return failed(0, err)
+	}
+	listener := &transactions{decision: states[*decide], answer: states[*answer], checks: make(chan struct{}, 1000)}
+	client, err := rocketmq.NewTransactionProducer(listener,
+		producer.WithNsResolver(primitive.NewPassthroughResolver([]string{positional[0]})),
+		producer.WithGroupName(*group),
+	)
+	if err != nil {
+		return failed(0, err)
+	}
+	if err := client.Start(); err != nil {
+		return failed(0, err)
+	}
+	defer client.Shutdown()
+	// One-way requests are on their way.
+	defer time.Sleep(200 * time.Millisecond)
+	for index := 0; index < count; index++ {
+		message := primitive.NewMessage(positional[1], []byte(fmt.Sprintf("message-%d", index)))
+		result, err := client.SendMessageInTransaction(context.Background(), message)
+		if err != nil {
+			return failed(index, err)
+		}
+		printJSON(map[string]any{"index": index, "state": result.State})
+	}
+	deadline := time.After(time.Duration(*timeout) * time.Second)
+	for seen := 0; seen < *checks; seen++ {
+		select {
+		case <-listener.checks:
+		case <-deadline:
+			return false
+		}
+	}
+	return true
 }
 
 func createTopic(arguments []string) bool {

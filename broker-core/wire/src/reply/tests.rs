@@ -36,6 +36,7 @@ fn typed_replies_come_back() {
         queue_id: 3,
         queue_offset: i64::MAX,
         transaction_id: None,
+        recall_handle: None,
     };
     let pull = PullMessageResponse {
         suggest_which_broker_id: 0,

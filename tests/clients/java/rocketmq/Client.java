@@ -8,6 +8,7 @@ import java.nio.charset.StandardCharsets;
  * <pre>
  * produce NAMESRV TOPIC COUNT    send messages; one JSON line per result
  * consume NAMESRV TOPIC GROUP    push consumer; prints READY, then one JSON line per message
+ * transact NAMESRV TOPIC COUNT   send half messages; one JSON line per result and per question of the broker
  * create-topic NAMESRV TOPIC     --queues N
  * offsets NAMESRV TOPIC          one JSON line per queue: min and max, with --group its committed offset too
  * </pre>
@@ -25,6 +26,7 @@ public final class Client {
         boolean good = switch (arguments.at(0, "a command")) {
             case "produce" -> Produce.run(arguments);
             case "consume" -> Consume.run(arguments);
+            case "transact" -> Transact.run(arguments);
             case "create-topic" -> Topics.create(arguments);
             case "offsets" -> Topics.offsets(arguments);
             default -> throw new IllegalArgumentException("unknown command " + arguments.at(0, ""));

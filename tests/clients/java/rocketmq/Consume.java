@@ -1,14 +1,13 @@
 import java.lang.reflect.Method;
 import java.util.Base64;
 import java.util.List;
-import java.util.Set;
 import java.util.TreeMap;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyContext;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
@@ -18,17 +17,17 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 /**
  * {@code consume NAMESRV TOPIC GROUP [--expect N] [--tag "a || b"] [--sql "a > 1"] [--from first|last] [--broadcast] [--orderly]
- * [--fail N] [--timeout-s S] [--serialize json|rocketmq]}
+ * [--fail N] [--retry-level L] [--max-reconsume N] [--timeout-s S] [--serialize json|rocketmq]}
  *
  * <p>Ends well after N messages, badly after S seconds without them. Without --expect it runs until standard input is closed.
  * Prints {@code READY} once started and {@code ASSIGNED n} whenever the number of queues it consumes changes. With --fail, the
- * first N messages are refused once and come back through the retry topic.
+ * first N deliveries are refused and come back through the retry topic,
+ * after the delay of level L if given, at most --max-reconsume times.
  */
 final class Consume {
     private final Arguments arguments;
     private final CountDownLatch enough;
     private final AtomicInteger failures;
-    private final Set<String> refused = ConcurrentHashMap.newKeySet();
 
     private Consume(Arguments arguments) {
         this.arguments = arguments;
@@ -47,6 +46,9 @@ final class Consume {
         consumer.setConsumeFromWhere(arguments.text("from", "first").equals("first")
             ? ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET
             : ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET);
+        if (arguments.has("max-reconsume")) {
+            consumer.setMaxReconsumeTimes(arguments.number("max-reconsume", 0));
+        }
         if (arguments.has("broadcast")) {
             setBroadcasting(consumer);
         }
@@ -86,8 +88,16 @@ final class Consume {
                 take(messages) ? ConsumeOrderlyStatus.SUCCESS : ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT);
         } else {
             consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) ->
-                take(messages) ? ConsumeConcurrentlyStatus.CONSUME_SUCCESS : ConsumeConcurrentlyStatus.RECONSUME_LATER);
+                concurrently(messages, context));
         }
+    }
+
+    private ConsumeConcurrentlyStatus concurrently(List<MessageExt> messages, ConsumeConcurrentlyContext context) {
+        if (take(messages)) {
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        }
+        context.setDelayLevelWhenNextConsume(arguments.number("retry-level", 0));
+        return ConsumeConcurrentlyStatus.RECONSUME_LATER;
     }
 
     private boolean awaitEnd(DefaultMQPushConsumer consumer) throws Exception {
@@ -140,7 +150,7 @@ final class Consume {
     private boolean take(List<MessageExt> messages) {
         for (MessageExt message : messages) {
             // One message per call (the client's default), so refusing a call refuses one message.
-            if (refused.add(message.getMsgId()) && failures.getAndDecrement() > 0) {
+            if (failures.getAndDecrement() > 0) {
                 return false;
             }
             print(message);

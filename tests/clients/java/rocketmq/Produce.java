@@ -7,11 +7,13 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
 import org.apache.rocketmq.common.message.MessageQueue;
 
 /**
+ * With --recall, each message is taken back as soon as it is sent (since 5.4).
  * {@code produce NAMESRV TOPIC COUNT [--body TEXT | --body-size N] [--tag T] [--key K] [--prop k=v]... [--batch] [--oneway]
- * [--queue N] [--delay-level N] [--threads N] [--timeout-ms N] [--retries N] [--group G] [--serialize json|rocketmq]}
+ * [--queue N] [--delay-level N | --delay-ms N] [--recall] [--threads N] [--timeout-ms N] [--retries N] [--group G] [--serialize json|rocketmq]}
  */
 final class Produce {
     private final Arguments arguments;
@@ -85,13 +87,26 @@ final class Produce {
                 }
                 new Json().with("index", index).with("status", "ONEWAY").print();
             } else {
-                printResult(index, queue == null ? producer.send(message) : producer.send(message, queue));
+                SendResult result = queue == null ? producer.send(message) : producer.send(message, queue);
+                printResult(index, result);
+                if (arguments.has("recall")) {
+                    recall(index, result);
+                }
             }
             return true;
         } catch (Exception error) {
             Client.printError(index, error);
             return false;
         }
+    }
+
+    /** What 4.9 does not have. */
+    private void recall(int index, SendResult result) throws ReflectiveOperationException {
+        Object handle = SendResult.class.getMethod("getRecallHandle").invoke(result);
+        Object id = DefaultMQProducer.class
+            .getMethod("recallMessage", String.class, String.class)
+            .invoke(producer, topic, handle);
+        new Json().with("index", index).with("recalled", id).print();
     }
 
     private Message message(int index) {
@@ -104,6 +119,9 @@ final class Produce {
         }
         if (arguments.has("delay-level")) {
             message.setDelayTimeLevel(arguments.number("delay-level", 0));
+        }
+        if (arguments.has("delay-ms")) {
+            MessageAccessor.putProperty(message, "TIMER_DELAY_MS", arguments.text("delay-ms", ""));
         }
         for (String property : arguments.all("prop")) {
             String[] parts = property.split("=", 2);

@@ -1,0 +1,178 @@
+//! Messages that are not to be delivered at once: when they are due, and how they are stored until then.
+//!
+//! Such a message is stored under [`TIMER_TOPIC`] with its own topic and queue among its properties; when it is due, it
+//! is stored again where it belongs. RocketMQ has a topic and a queue per level beside its timer topic
+//! (`ScheduleMessageService`, `TimerMessageStore`, 5.5); clients see neither, and here one queue serves both.
+
+use halley_model::{Millis, QueueId, RecordView, property};
+
+/// Where messages wait that are not due. RocketMQ keeps its prefix from clients.
+pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
+
+/// The delays of levels 1 to 18 (`messageDelayLevel`, 5.5).
+pub const LEVELS_MS: [Millis; 18] = {
+    const S: Millis = 1000;
+    const M: Millis = 60 * S;
+    const H: Millis = 60 * M;
+    [
+        S,
+        5 * S,
+        10 * S,
+        30 * S,
+        M,
+        2 * M,
+        3 * M,
+        4 * M,
+        5 * M,
+        6 * M,
+        7 * M,
+        8 * M,
+        9 * M,
+        10 * M,
+        20 * M,
+        30 * M,
+        H,
+        2 * H,
+    ]
+};
+
+/// The longest wait of a timer message. RocketMQ's default is 3 days (`timerMaxDelaySec`, 5.5).
+pub const DELAY_MS_MAX: Millis = 40 * 24 * 60 * 60 * 1000;
+
+/// When a message is to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// At once.
+    Now,
+    /// After the delay of this level, 1 to 18, counted from when it is stored.
+    Level(u8),
+    /// At this time.
+    At(Millis),
+}
+
+/// A timer message that cannot be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "timer message illegal, the delay time should not be bigger than the max delay {DELAY_MS_MAX}ms; or if set del msg, the delay time should be bigger than the current time"
+)]
+pub struct Illegal;
+
+impl Due {
+    /// What a producer asks for with these properties (`HookUtils.handleScheduleMessage`, 5.5): a level goes before a
+    /// time, seconds before milliseconds before an absolute time; a time that has passed is now.
+    pub fn of(properties: &[u8], now: Millis) -> Result<Self, Illegal> {
+        let (mut level, mut seconds, mut millis, mut absolute) = (None, None, None, None);
+        let mut delivered = false;
+        for (key, value) in property::iter(properties) {
+            match key {
+                property::DELAY_LEVEL => level = Some(value),
+                property::TIMER_DELAY_SEC => seconds = Some(value),
+                property::TIMER_DELAY_MS => millis = Some(value),
+                property::TIMER_DELIVER_MS => absolute = Some(value),
+                property::TIMER_OUT_MS => delivered = true,
+                _ => {}
+            }
+        }
+        if let Some(level) = level.and_then(|level| level.parse::<i32>().ok()).filter(|level| *level > 0) {
+            return Ok(Self::Level(level.min(LEVELS_MS.len() as i32) as u8));
+        }
+        if delivered {
+            return Ok(Self::Now);
+        }
+        let number = |text: &str| text.parse::<Millis>().map_err(|_| Illegal);
+        let at = match (seconds, millis, absolute) {
+            (Some(seconds), _, _) => now.saturating_add(number(seconds)?.saturating_mul(1000)),
+            (None, Some(millis), _) => now.saturating_add(number(millis)?),
+            (None, None, Some(absolute)) => number(absolute)?,
+            (None, None, None) => return Ok(Self::Now),
+        };
+        if at > now {
+            return if at - now > DELAY_MS_MAX { Err(Illegal) } else { Ok(Self::At(at)) };
+        }
+        match property::get(properties, property::TIMER_DELETE_KEY) {
+            Some(_) => Err(Illegal),
+            None => Ok(Self::Now),
+        }
+    }
+
+    /// Appends the properties under which a message of `topic` and `queue` waits; nothing where it does not.
+    pub fn detour(self, properties: &[u8], topic: &str, queue: QueueId, now: Millis, out: &mut Vec<u8>) {
+        let own =
+            [property::REAL_TOPIC, property::REAL_QUEUE, property::TIMER_OUT_MS, property::TIMER_ENQUEUE_MS];
+        let times = [property::TIMER_DELIVER_MS, property::TIMER_DELAY_MS, property::TIMER_DELAY_SEC];
+        match self {
+            Self::Now => return,
+            Self::Level(_) => {
+                property::copy_where(properties, out, |key| !own.contains(&key) && !times.contains(&key));
+            }
+            Self::At(at) => {
+                property::copy_where(properties, out, |key| !own.contains(&key));
+                property::push(out, property::TIMER_OUT_MS, &at.to_string());
+                property::push(out, property::TIMER_ENQUEUE_MS, &now.to_string());
+            }
+        }
+        property::push(out, property::REAL_TOPIC, topic);
+        property::push(out, property::REAL_QUEUE, &queue.to_string());
+    }
+}
+
+/// A record of [`TIMER_TOPIC`].
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting<'a> {
+    record: RecordView<'a>,
+    /// When it is due; long ago for a record that does not say.
+    pub at: Millis,
+    /// The unique key of the message that it recalls, if that is what it is for.
+    pub recalls: Option<&'a str>,
+}
+
+impl<'a> Waiting<'a> {
+    /// What the record says.
+    pub fn of(record: RecordView<'a>) -> Self {
+        let level = record.property(property::DELAY_LEVEL).and_then(|level| level.parse::<usize>().ok());
+        let at = match level.filter(|level| *level > 0) {
+            Some(level) => record.stored() + LEVELS_MS[level.min(LEVELS_MS.len()) - 1],
+            None => record.property(property::TIMER_OUT_MS).and_then(|at| at.parse().ok()).unwrap_or(0),
+        };
+        Self { record, at, recalls: record.property(property::TIMER_DELETE_KEY) }
+    }
+
+    /// Where the message belongs, `None` where the record does not say.
+    pub fn destination(&self) -> Option<(&'a str, QueueId)> {
+        let queue = self.record.property(property::REAL_QUEUE)?.parse().ok()?;
+        Some((self.record.property(property::REAL_TOPIC)?, queue))
+    }
+
+    /// Whether a message recalled by `key` is this one (`TimerMessageStore.buildDeleteKey`, 5.5: `topic_key`, from older
+    /// clients the key alone).
+    pub fn is_recalled_by(&self, key: &str) -> bool {
+        let Some(unique) = self.record.property(property::UNIQUE_KEY) else { return false };
+        let topic = self.record.property(property::REAL_TOPIC).unwrap_or_default();
+        key == unique
+            || key
+                .strip_prefix(topic)
+                .and_then(|rest| rest.strip_prefix('_'))
+                .is_some_and(|rest| rest == unique)
+    }
+
+    /// Appends the properties that the message is delivered with. After a level they still name topic and queue, after a
+    /// time they do not (`ScheduleMessageService.messageTimeUp`, `TimerMessageStore.convert`, 5.5).
+    pub fn delivered(&self, now: Millis, out: &mut Vec<u8>) {
+        let properties = self.record.properties();
+        if self.record.property(property::TIMER_OUT_MS).is_none() {
+            property::copy_where(properties, out, |key| key != property::DELAY_LEVEL);
+            return;
+        }
+        property::copy_where(properties, out, |key| {
+            key != property::REAL_TOPIC && key != property::REAL_QUEUE
+        });
+        // What a client may send must also be deliverable: at the very limit this property is left out.
+        const PAIR_BYTES_MAX: usize = 40;
+        if out.len() + PAIR_BYTES_MAX <= property::PROPERTIES_BYTES_MAX {
+            property::push(out, property::TIMER_DEQUEUE_MS, &now.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Which messages wait for their time: a view of the timer topic's queue, less what was delivered.
+//!
+//! The shell follows the queue ([`Timers::see`]), and stores each due message together with a state record that says so
+//! ([`Timers::finish`]), as one group: a message is delivered and done, or neither. Since both are records in the log,
+//! the view is found again by folding them, in whatever order.
+
+use halley_model::{Millis, QueueOffset};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// A waiting message: when it is due, and where it lies in the timer topic's queue. It sorts by time; of the same time,
+/// recalls come before what they may recall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Timer(Millis, u64);
+
+/// Set in the second half of a [`Timer`] for what is not a recall.
+const MESSAGE: u64 = 1 << 63;
+
+impl Timer {
+    /// A message that is due at `at`.
+    pub fn message(at: Millis, offset: QueueOffset) -> Self {
+        Self(at, offset | MESSAGE)
+    }
+
+    /// A recall of messages that are due at `at`.
+    pub fn recall(at: Millis, offset: QueueOffset) -> Self {
+        Self(at, offset & !MESSAGE)
+    }
+
+    /// When it is due.
+    pub fn at(self) -> Millis {
+        self.0
+    }
+
+    /// Its offset in the timer topic's queue.
+    pub fn offset(self) -> QueueOffset {
+        self.1 & !MESSAGE
+    }
+
+    fn is_recall(self) -> bool {
+        self.1 & MESSAGE == 0
+    }
+}
+
+/// The waiting messages, 16 bytes each and what the tree needs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timers {
+    /// The first offset of the queue not yet seen.
+    next: QueueOffset,
+    waiting: BTreeSet<Timer>,
+    /// Done, but not yet seen: the state may be folded further than the queue.
+    early: BTreeSet<Timer>,
+}
+
+/// What to deliver together.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Recalls that hold for all of `messages`, which then have one time.
+    pub recalls: Vec<Timer>,
+    /// The messages, in the order of their times.
+    pub messages: Vec<Timer>,
+    /// Whether the recalls are done with this batch: no later one has messages of their time.
+    pub recalls_end: bool,
+}
+
+impl Timers {
+    /// Where to go on following the queue.
+    pub fn next(&self) -> QueueOffset {
+        self.next
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The queue has this timer. Called for every record, in the queue's order; a record that was seen before changes
+    /// nothing.
+    pub fn see(&mut self, timer: Timer) {
+        if timer.offset() < self.next {
+            return;
+        }
+        self.next = timer.offset() + 1;
+        if !self.early.remove(&timer) {
+            self.waiting.insert(timer);
+        }
+    }
+
+    /// The log has it that this timer is done.
+    pub fn finish(&mut self, timer: Timer) {
+        if timer.offset() >= self.next {
+            self.early.insert(timer);
+        } else {
+            self.waiting.remove(&timer);
+        }
+    }
+
+    /// When the next message is due.
+    pub fn deadline(&self) -> Option<Millis> {
+        self.waiting.first().map(|timer| timer.at())
+    }
+
+    /// What is due at `now`, at most `messages_max` messages; `None` without any. It stays until it is finished.
+    pub fn due(&self, now: Millis, messages_max: usize) -> Option<Batch> {
+        let first = *self.waiting.first().filter(|timer| timer.at() <= now)?;
+        let mut batch = Batch::default();
+        if first.is_recall() {
+            let mut same_time =
+                self.waiting.iter().copied().take_while(|timer| timer.at() == first.at()).peekable();
+            while let Some(recall) = same_time.next_if(|timer| timer.is_recall()) {
+                batch.recalls.push(recall);
+            }
+            batch.messages.extend(same_time.by_ref().take(messages_max));
+            batch.recalls_end = same_time.next().is_none();
+            return Some(batch);
+        }
+        let due = self.waiting.iter().copied().take_while(|timer| timer.at() <= now && !timer.is_recall());
+        batch.messages.extend(due.take(messages_max));
+        Some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(times: &[(Millis, u64)]) -> Vec<Timer> {
+        times.iter().map(|(at, offset)| Timer::message(*at, *offset)).collect()
+    }
+
+    #[test]
+    fn messages_are_due_in_the_order_of_their_times() {
+        let mut timers = Timers::default();
+        for timer in messages(&[(30, 0), (10, 1), (20, 2), (20, 3)]) {
+            timers.see(timer);
+        }
+        assert_eq!((timers.deadline(), timers.due(9, 10)), (Some(10), None));
+        assert_eq!(timers.due(20, 2).unwrap().messages, messages(&[(10, 1), (20, 2)]));
+        timers.finish(Timer::message(10, 1));
+        assert_eq!(timers.due(20, 9).unwrap().messages, messages(&[(20, 2), (20, 3)]));
+        assert_eq!((timers.len(), timers.next()), (3, 4));
+    }
+
+    #[test]
+    fn recalls_come_first_and_stay_until_their_time_is_through() {
+        let mut timers = Timers::default();
+        for timer in messages(&[(10, 0), (20, 1), (20, 2)]) {
+            timers.see(timer);
+        }
+        let recall = Timer::recall(20, 3);
+        timers.see(recall);
+        assert_eq!(timers.due(30, 9).unwrap(), Batch { messages: messages(&[(10, 0)]), ..Batch::default() });
+        timers.finish(Timer::message(10, 0));
+        let first = timers.due(30, 1).unwrap();
+        assert_eq!(
+            first,
+            Batch { recalls: vec![recall], messages: messages(&[(20, 1)]), recalls_end: false }
+        );
+        timers.finish(first.messages[0]);
+        let last = timers.due(30, 1).unwrap();
+        assert!(last.recalls_end && last.recalls == [recall]);
+        timers.finish(last.messages[0]);
+        timers.finish(recall);
+        assert_eq!(timers.due(30, 1), None);
+    }
+
+    #[test]
+    fn any_order_of_folding_gives_the_same() {
+        let seen = messages(&[(10, 0), (20, 1), (30, 2)]);
+        let done = Timer::message(20, 1);
+        let (mut queue_first, mut state_first) = (Timers::default(), Timers::default());
+        seen.iter().for_each(|timer| queue_first.see(*timer));
+        queue_first.finish(done);
+        queue_first.finish(done);
+        state_first.finish(done);
+        seen.iter().for_each(|timer| state_first.see(*timer));
+        seen.iter().for_each(|timer| state_first.see(*timer));
+        assert_eq!(queue_first, state_first);
+        let back: Timers = serde_json::from_str(&serde_json::to_string(&state_first).unwrap()).unwrap();
+        assert_eq!(back, state_first);
+    }
+}

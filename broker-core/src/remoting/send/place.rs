@@ -1,0 +1,133 @@
+//! Where a message is stored, and what the broker adds to its properties.
+
+use crate::{clock, identity::Identity, remoting::Refusal};
+use halley_machine::{
+    delay::{Due, TIMER_TOPIC},
+    transactions::HALF_TOPIC,
+};
+use halley_model::{Millis, QueueId, id, property};
+use halley_wire::ResponseCode;
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// Where a message is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In its own topic.
+    Own,
+    /// With the messages that are not due.
+    Waiting(Due),
+    /// With the half messages.
+    Half,
+}
+
+impl Place {
+    /// The topic and queue of a message that belongs to `own`.
+    pub(super) fn of(self, own: (&str, QueueId)) -> (&str, QueueId) {
+        match self {
+            Self::Own => own,
+            Self::Waiting(_) => (TIMER_TOPIC, 0),
+            Self::Half => (HALF_TOPIC, 0),
+        }
+    }
+}
+
+/// What one pass over a message's properties finds.
+#[derive(Debug, Default)]
+struct Seen {
+    unique_key: bool,
+    replaced: bool,
+    timed: bool,
+    delayed: bool,
+    transaction: bool,
+}
+
+impl Seen {
+    fn of(properties: &[u8]) -> Self {
+        let mut seen = Self::default();
+        for (key, value) in property::iter(properties) {
+            match key {
+                property::UNIQUE_KEY => seen.unique_key = !value.is_empty(),
+                property::CLUSTER | property::POP_RECEIPT => seen.replaced = true,
+                property::TIMER_DELIVER_MS | property::TIMER_DELAY_MS | property::TIMER_DELAY_SEC => {
+                    seen.timed = true;
+                }
+                property::DELAY_LEVEL => seen.delayed = value.parse::<i32>().is_ok_and(|level| level > 0),
+                property::TRANSACTION_PREPARED => seen.transaction = value.eq_ignore_ascii_case("true"),
+                _ => {}
+            }
+        }
+        seen
+    }
+}
+
+/// Completes the properties of a message in `buffer`, from `start` on, and says where it is stored
+/// (`SendMessageProcessor.sendMessage`, `HookUtils`, `TransactionalMessageBridge.parseHalfMessageInner`, 5.5).
+pub(super) fn complete(
+    identity: &Identity,
+    own: (&str, QueueId),
+    reconsume_times: i32,
+    buffer: &mut Vec<u8>,
+    start: usize,
+) -> Result<(Place, Range<usize>), Refusal> {
+    let seen = Seen::of(&buffer[start..]);
+    if seen.replaced {
+        let given = buffer.split_off(start);
+        property::copy_where(&given, buffer, |key| key != property::CLUSTER && key != property::POP_RECEIPT);
+    }
+    end_pair(buffer, start);
+    let now = clock::now();
+    if !seen.unique_key {
+        property::push(buffer, property::UNIQUE_KEY, &unique_key(identity, now));
+    }
+    property::push(buffer, property::CLUSTER, &identity.cluster);
+    // Clients before 4.6.1 leave the mark of a transaction on messages that are tried again.
+    if seen.transaction && !(reconsume_times > 0 && seen.delayed) {
+        check_time(&buffer[start..], now)?;
+        return Ok((Place::Half, detour(buffer, start, |given, out| half(given, own, out))));
+    }
+    if !seen.timed && !seen.delayed {
+        return Ok((Place::Own, start..buffer.len()));
+    }
+    let due = check_time(&buffer[start..], now)?;
+    if due == Due::Now {
+        return Ok((Place::Own, start..buffer.len()));
+    }
+    Ok((Place::Waiting(due), detour(buffer, start, |given, out| due.detour(given, own.0, own.1, now, out))))
+}
+
+fn check_time(properties: &[u8], now: Millis) -> Result<Due, Refusal> {
+    Due::of(properties, now).map_err(|error| Refusal::new(ResponseCode::MessageIllegal, error.to_string()))
+}
+
+/// Replaces the properties from `start` on by what `rewrite` makes of them.
+fn detour(buffer: &mut Vec<u8>, start: usize, rewrite: impl FnOnce(&[u8], &mut Vec<u8>)) -> Range<usize> {
+    let given = buffer.split_off(start);
+    rewrite(&given, buffer);
+    start..buffer.len()
+}
+
+fn half(given: &[u8], own: (&str, QueueId), out: &mut Vec<u8>) {
+    const SET: [&str; 3] = [property::REAL_TOPIC, property::REAL_QUEUE, property::TRANSACTION_ID];
+    property::copy_where(given, out, |key| !SET.contains(&key));
+    if let Some(unique) = property::get(given, property::UNIQUE_KEY) {
+        property::push(out, property::TRANSACTION_ID, unique);
+    }
+    property::push(out, property::REAL_TOPIC, own.0);
+    property::push(out, property::REAL_QUEUE, &own.1.to_string());
+}
+
+/// Closes the last pair, which clients may leave open, so that another may follow.
+pub(super) fn end_pair(buffer: &mut Vec<u8>, start: usize) {
+    if buffer.len() > start && buffer.last() != Some(&property::VALUE_END) {
+        buffer.push(property::VALUE_END);
+    }
+}
+
+/// The unique key of a message that a client sent without one.
+fn unique_key(identity: &Identity, now: Millis) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    id::unique_key(identity.address, std::process::id(), now, NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,280 @@
+//! Ends transactions, and asks producers about those that stay open.
+
+use crate::{
+    clock, follow::follow, identity::Identity, members::Members, queues::Queues, state_writer::StateWriter,
+};
+use bytes::{Bytes, BytesMut};
+use halley_machine::{
+    delay::{Due, TIMER_TOPIC},
+    state::StateRecord,
+    transactions::{
+        Check, CheckPolicy, Checked, GIVEN_UP_TOPIC, HALF_TOPIC, Transactions as Table, is_too_late,
+    },
+};
+use halley_model::{
+    GroupName, LogOffset, Millis, QueueId, QueueOffset, RecordBody, RecordView, id, property,
+    record::{Place, flag},
+};
+use halley_store::{ReadError, StageError, disk::RealDisk};
+use halley_wire::request::{CheckTransaction, Decision, EndTransaction};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Most transactions asked about before other work is looked at again.
+const CHECKS_MAX: usize = 256;
+
+/// How long to wait after the store refused, or could not be read.
+const RETRY_MS: Millis = 1_000;
+
+/// The transaction bits of a system flag for a message that was committed.
+const COMMITTED: i32 = 8;
+
+/// The open transactions. Their table is locked while an end is staged, so that of two ends one counts, and a snapshot
+/// never has a transaction as open whose end lies before the snapshot's place in the log.
+pub(crate) struct Transactions {
+    identity: Identity,
+    policy: CheckPolicy,
+    table: Mutex<Table>,
+    queues: Queues<RealDisk>,
+    members: Arc<Members>,
+    writer: StateWriter,
+}
+
+/// Why a transaction was not ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EndError {
+    /// The half message is of another group.
+    #[error("The producer group wrong")]
+    Group,
+    /// The half message lies elsewhere in its queue.
+    #[error("The transaction state table offset wrong")]
+    Offset,
+    /// What lies there is no half message, or the transaction was ended otherwise.
+    #[error("Find prepared transaction message failed")]
+    NotOpen,
+    /// The producer asked for an immunity from checks, and let it pass.
+    #[error("the time that the half message asked for is over, the producer will be asked")]
+    TooLate,
+    /// The log did not take the end.
+    #[error("{0}")]
+    Stage(#[from] StageError),
+}
+
+/// Why a round ended early.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error("the log could not be read: {0}")]
+    Read(#[from] ReadError),
+    #[error("the store did not take a record: {0}")]
+    Stage(#[from] StageError),
+}
+
+impl Transactions {
+    pub(crate) fn new(
+        identity: Identity,
+        policy: CheckPolicy,
+        table: Table,
+        queues: Queues<RealDisk>,
+        members: Arc<Members>,
+        writer: StateWriter,
+    ) -> Self {
+        Self { identity, policy, table: Mutex::new(table), queues, members, writer }
+    }
+
+    /// How many are open.
+    pub(crate) fn open(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    /// The table as it is, for a snapshot.
+    pub(crate) fn table(&self) -> Table {
+        self.table.lock().clone()
+    }
+
+    /// Commits or rolls back (request 37) the transaction of this half message. What was decided holds when the returned
+    /// offset is acknowledged.
+    pub(crate) fn end(
+        &self,
+        request: &EndTransaction<'_>,
+        half: &RecordView<'_>,
+    ) -> Result<LogOffset, EndError> {
+        let now = clock::now();
+        if half.topic() != HALF_TOPIC {
+            return Err(EndError::NotOpen);
+        }
+        if half.property(property::PRODUCER_GROUP) != Some(&request.producer_group) {
+            return Err(EndError::Group);
+        }
+        if u64::try_from(request.tran_state_table_offset) != Ok(half.queue_offset()) {
+            return Err(EndError::Offset);
+        }
+        if !request.from_transaction_check && is_too_late(half, now, &self.policy) {
+            return Err(EndError::TooLate);
+        }
+        let offset = half.queue_offset();
+        let state = StateRecord { ended_transactions: vec![offset], ..StateRecord::default() }.encode();
+        let mut table = self.table.lock();
+        if !table.is_open(offset) {
+            return Err(EndError::NotOpen);
+        }
+        let end = match request.commit_or_rollback {
+            Decision::Commit => {
+                let mut properties = Vec::new();
+                let message =
+                    committed(half, table.times(offset), now, &mut properties).ok_or(EndError::NotOpen)?;
+                self.writer.stage_group(&[message, self.writer.body(&state, now)], now)?
+            }
+            Decision::Rollback => self.writer.stage_group(&[self.writer.body(&state, now)], now)?,
+            Decision::Unknown => return Ok(0),
+        };
+        table.end(offset);
+        Ok(end)
+    }
+
+    /// Takes in what was begun, and asks about what stays open; when to come again. Blocks on the disk.
+    pub(crate) fn round(&self) -> Option<Millis> {
+        match self.follow().and_then(|()| self.check_due()) {
+            Ok(()) => self.table.lock().deadline(),
+            Err(RoundError::Stage(StageError::Poisoned(_))) => None,
+            Err(error) => {
+                tracing::warn!(%error, "checks of transactions are late, it is tried again");
+                Some(clock::now() + RETRY_MS)
+            }
+        }
+    }
+
+    fn follow(&self) -> Result<(), RoundError> {
+        let next = self.table.lock().next();
+        follow(&self.queues.reader, HALF_TOPIC, next, |half| self.table.lock().see(&half, &self.policy))?;
+        Ok(())
+    }
+
+    fn check_due(&self) -> Result<(), RoundError> {
+        loop {
+            let now = clock::now();
+            let due = self.table.lock().due(now, &self.policy, CHECKS_MAX);
+            if due.is_empty() {
+                return Ok(());
+            }
+            for check in due {
+                match check {
+                    Check::Ask { offset, times } => self.ask(offset, times, now)?,
+                    Check::GiveUp(offset) => self.give_up(offset, now)?,
+                }
+            }
+        }
+    }
+
+    /// Asks a producer of the group; where none is connected the time counts all the same, as in RocketMQ.
+    fn ask(&self, offset: QueueOffset, times: u32, now: Millis) -> Result<(), RoundError> {
+        let bytes = self.read(offset)?;
+        let half = RecordView::parse(&bytes).map_err(|error| damaged(offset, error))?;
+        let checked = Checked::new(offset, times, now, &self.policy);
+        self.writer.write(&StateRecord { checked_transactions: vec![checked], ..StateRecord::default() })?;
+        self.table.lock().checked(checked);
+        let group = half.property(property::PRODUCER_GROUP).and_then(|group| GroupName::new(group).ok());
+        let Some(outbox) = group.and_then(|group| self.members.a_producer(&group, times)) else {
+            tracing::warn!(offset, times, "an open transaction has no producer that could be asked");
+            return Ok(());
+        };
+        match self.question(&half, times) {
+            Some(frame) => outbox.send([frame]),
+            None => tracing::error!(offset, "a half message does not say where it belongs"),
+        }
+        Ok(())
+    }
+
+    /// The question: the half message as the producer knows it.
+    fn question(&self, half: &RecordView<'_>, times: u32) -> Option<Bytes> {
+        let (topic, queue) = destination(half)?;
+        let mut properties = half.properties().to_vec();
+        property::push(&mut properties, property::TRANSACTION_CHECK_TIMES, &times.to_string());
+        let body = RecordBody { topic, queue, properties: &properties, ..RecordBody::of(half) };
+        let place = Place {
+            queue_offset: half.queue_offset(),
+            log_offset: half.log_offset(),
+            stored: half.stored(),
+            store_host: half.store_host(),
+        };
+        let mut message = Vec::new();
+        body.encode(&place, &mut message);
+        let question = CheckTransaction {
+            topic: HALF_TOPIC.into(),
+            tran_state_table_offset: half.queue_offset() as i64,
+            commit_log_offset: half.log_offset() as i64,
+            msg_id: half.property(property::UNIQUE_KEY).map(Into::into),
+            offset_msg_id: id::offset_id(half.store_host(), half.log_offset()).into(),
+            broker_name: (&*self.identity.name).into(),
+        };
+        let mut frame = BytesMut::new();
+        question.encode(&mut frame, &message).expect("a message that a client sent fits a frame");
+        Some(frame.freeze())
+    }
+
+    /// Ends a transaction that nobody wanted to decide.
+    fn give_up(&self, offset: QueueOffset, now: Millis) -> Result<(), RoundError> {
+        let bytes = self.read(offset)?;
+        let half = RecordView::parse(&bytes).map_err(|error| damaged(offset, error))?;
+        tracing::warn!(
+            offset,
+            topic = GIVEN_UP_TOPIC,
+            "a transaction was asked about too often and is given up"
+        );
+        let state = StateRecord { ended_transactions: vec![offset], ..StateRecord::default() }.encode();
+        let message = RecordBody { topic: GIVEN_UP_TOPIC, queue: 0, ..RecordBody::of(&half) };
+        let mut table = self.table.lock();
+        if table.is_open(offset) {
+            self.writer.stage_group(&[message, self.writer.body(&state, now)], now)?;
+            table.end(offset);
+        }
+        Ok(())
+    }
+
+    fn read(&self, offset: QueueOffset) -> Result<Bytes, ReadError> {
+        let mut entries = Vec::with_capacity(1);
+        self.queues.reader.lookup(HALF_TOPIC, 0, offset, 1, &mut entries)?;
+        let entry = entries.first().expect("a half message was seen in the queue, which never shrinks");
+        self.queues.reader.read(entry)
+    }
+}
+
+/// Where the message of a half message belongs.
+fn destination<'a>(half: &RecordView<'a>) -> Option<(&'a str, QueueId)> {
+    Some((half.property(property::REAL_TOPIC)?, half.property(property::REAL_QUEUE)?.parse().ok()?))
+}
+
+/// The message that a commit delivers, which may have to wait for its time; `properties` holds its properties. `None` where
+/// the half message does not say where it belongs.
+fn committed<'a>(
+    half: &RecordView<'a>,
+    checks: u32,
+    now: Millis,
+    properties: &'a mut Vec<u8>,
+) -> Option<RecordBody<'a>> {
+    let (topic, queue) = destination(half)?;
+    const OF_HALVES: [&str; 3] = [property::REAL_TOPIC, property::REAL_QUEUE, property::TRANSACTION_PREPARED];
+    let mut own = Vec::new();
+    property::copy_where(half.properties(), &mut own, |key| !OF_HALVES.contains(&key));
+    if checks > 0 {
+        property::push(&mut own, property::TRANSACTION_CHECK_TIMES, &checks.to_string());
+    }
+    // A time that cannot be is refused with the half message; one that has passed meanwhile is now.
+    let due = Due::of(&own, now).unwrap_or(Due::Now);
+    let (topic, queue) = match due {
+        Due::Now => {
+            *properties = own;
+            (topic, queue)
+        }
+        Due::Level(_) | Due::At(_) => {
+            due.detour(&own, topic, queue, now, properties);
+            (TIMER_TOPIC, 0)
+        }
+    };
+    let system_flag = half.system_flag() & !flag::TRANSACTION | COMMITTED;
+    let prepared_offset = half.log_offset();
+    Some(RecordBody { topic, queue, system_flag, prepared_offset, properties, ..RecordBody::of(half) })
+}
+
+fn damaged(offset: QueueOffset, reason: impl ToString) -> ReadError {
+    ReadError::Damaged { at: offset, reason: reason.to_string() }
+}

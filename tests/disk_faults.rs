@@ -1,0 +1,123 @@
+//! A disk that fails, and one that is too slow, below the whole process (`strace` injects the faults).
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
+
+mod common;
+
+use common::{Server, Sink, eventually};
+use std::{
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+/// The calls that write to the log.
+const WRITES: &str = "pwrite64,pwritev,pwritev2";
+
+/// Injects a fault into the calls of a process until it is dropped; the calls go on as before then.
+struct Fault(Child);
+
+impl Fault {
+    /// `None` where there is no `strace`, which is said.
+    fn inject(server: &Server, calls: &str, fault: &str) -> Option<Self> {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-q", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+        strace.args(["-e", &format!("inject={calls}:{fault}"), "-p", &server.pid().to_string()]);
+        let Ok(child) = strace.stderr(Stdio::null()).spawn() else {
+            let message = "skipped: injected faults, install strace";
+            assert!(std::env::var_os("CI").is_none(), "{message}");
+            eprintln!("{message}");
+            return None;
+        };
+        // Attached as soon as the process has a tracer.
+        let status = format!("/proc/{}/status", server.pid());
+        eventually("strace to attach", || {
+            let status = std::fs::read_to_string(&status).unwrap();
+            status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+        });
+        Some(Self(child))
+    }
+}
+
+impl Drop for Fault {
+    fn drop(&mut self) {
+        // SIGTERM lets strace detach; SIGKILL would leave the process stopped.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// After a failed write or sync nothing is acknowledged, the process says why and ends, and what was acknowledged before is
+/// there when it comes back.
+fn a_failing_disk_ends_it(durability: &str, calls: &str) {
+    let sink = Sink::start();
+    let config = format!(
+        "targets: {{sink: {{http: {{url: \"http://{}/\"}}}}}}\nbuses: {{b: {{queues: 1}}}}\nrules: [{{name: r, from: {{bus: b}}, to: sink}}]\n",
+        sink.address
+    );
+    let mut server = Server::start_durable(durability, &config);
+    for id in ["1", "2", "3"] {
+        assert_eq!(server.post_event("/b", id, "t").status, 202);
+    }
+    let Some(fault) = Fault::inject(&server, calls, "error=EIO") else { return };
+    // The process may be gone before it has answered.
+    if let Some(answer) = server.try_post_event("/b", "lost", "t") {
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert!(!server.wait().success(), "a store that failed is not an orderly end");
+    drop(fault);
+    assert!(server.log().contains("the store stopped"), "{}", server.log());
+    server.restart();
+    assert_eq!(server.post_event("/b", "4", "t").status, 202);
+    eventually("everything acknowledged to arrive", || {
+        let ids = sink.ids();
+        ["1", "2", "3", "4"].iter().all(|id| ids.iter().any(|seen| seen == id))
+    });
+}
+
+#[test]
+fn a_failed_write_ends_it() {
+    a_failing_disk_ends_it("os", WRITES);
+}
+
+#[test]
+fn a_failed_sync_ends_it() {
+    a_failing_disk_ends_it("sync", "fdatasync");
+}
+
+#[test]
+fn a_slow_disk_is_told_to_clients_and_nothing_else_suffers() {
+    let server = Server::start("");
+    let Some(fault) = Fault::inject(&server, WRITES, "delay_enter=300ms") else { return };
+    let body = vec![b'x'; 4_000_000];
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "1"),
+        ("ce-source", "/s"),
+        ("ce-type", "t"),
+        ("content-type", "a/b"),
+    ];
+    let (accepted, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                let answer = server.post("/", &headers, &body);
+                match answer.status {
+                    202 => accepted.fetch_add(1, Ordering::Relaxed),
+                    429 => {
+                        assert!(answer.header("retry-after").is_some());
+                        refused.fetch_add(1, Ordering::Relaxed)
+                    }
+                    other => panic!("{other}: {}", answer.text()),
+                };
+            });
+        }
+    });
+    let (accepted, refused) = (accepted.into_inner(), refused.into_inner());
+    assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
+    drop(fault);
+    assert_eq!(server.post_event("/", "2", "t").status, 202);
+    let stored = server.metric("halley_log_records_total") as usize;
+    assert!(stored > accepted, "{stored} records of {accepted} accepted events");
+}
