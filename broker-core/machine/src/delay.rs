@@ -61,35 +61,27 @@ impl Due {
     /// What a producer asks for with these properties (`HookUtils.handleScheduleMessage`, 5.5): a level goes before a
     /// time, seconds before milliseconds before an absolute time; a time that has passed is now.
     pub fn of(properties: &[u8], now: Millis) -> Result<Self, Illegal> {
-        let (mut level, mut seconds, mut millis, mut absolute) = (None, None, None, None);
-        let mut delivered = false;
-        for (key, value) in property::iter(properties) {
-            match key {
-                property::DELAY_LEVEL => level = Some(value),
-                property::TIMER_DELAY_SEC => seconds = Some(value),
-                property::TIMER_DELAY_MS => millis = Some(value),
-                property::TIMER_DELIVER_MS => absolute = Some(value),
-                property::TIMER_OUT_MS => delivered = true,
-                _ => {}
-            }
-        }
-        if let Some(level) = level.and_then(|level| level.parse::<i32>().ok()).filter(|level| *level > 0) {
+        let given = |key| property::get(properties, key);
+        let level = given(property::DELAY_LEVEL).and_then(|level| level.parse::<i32>().ok());
+        if let Some(level) = level.filter(|level| *level > 0) {
             return Ok(Self::Level(level.min(LEVELS_MS.len() as i32) as u8));
         }
-        if delivered {
+        if given(property::TIMER_OUT_MS).is_some() {
             return Ok(Self::Now);
         }
+        let times =
+            [property::TIMER_DELAY_SEC, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS].map(given);
         let number = |text: &str| text.parse::<Millis>().map_err(|_| Illegal);
-        let at = match (seconds, millis, absolute) {
-            (Some(seconds), _, _) => now.saturating_add(number(seconds)?.saturating_mul(1000)),
-            (None, Some(millis), _) => now.saturating_add(number(millis)?),
-            (None, None, Some(absolute)) => number(absolute)?,
-            (None, None, None) => return Ok(Self::Now),
+        let at = match times {
+            [Some(seconds), _, _] => now.saturating_add(number(seconds)?.saturating_mul(1000)),
+            [None, Some(millis), _] => now.saturating_add(number(millis)?),
+            [None, None, Some(absolute)] => number(absolute)?,
+            [None, None, None] => return Ok(Self::Now),
         };
         if at > now {
             return if at - now > DELAY_MS_MAX { Err(Illegal) } else { Ok(Self::At(at)) };
         }
-        match property::get(properties, property::TIMER_DELETE_KEY) {
+        match given(property::TIMER_DELETE_KEY) {
             Some(_) => Err(Illegal),
             None => Ok(Self::Now),
         }

@@ -34,12 +34,11 @@ impl Place {
     }
 }
 
-/// What one pass over a message's properties finds.
+/// Which properties that the broker cares for one pass over a message's finds. Most messages have none but the first.
 #[derive(Debug, Default)]
 struct Seen {
     unique_key: bool,
     replaced: bool,
-    timed: bool,
     delayed: bool,
     transaction: bool,
 }
@@ -49,13 +48,13 @@ impl Seen {
         let mut seen = Self::default();
         for (key, value) in property::iter(properties) {
             match key {
-                property::UNIQUE_KEY => seen.unique_key = !value.is_empty(),
+                property::UNIQUE_KEY => seen.unique_key |= !value.is_empty(),
                 property::CLUSTER | property::POP_RECEIPT => seen.replaced = true,
-                property::TIMER_DELIVER_MS | property::TIMER_DELAY_MS | property::TIMER_DELAY_SEC => {
-                    seen.timed = true;
-                }
-                property::DELAY_LEVEL => seen.delayed = value.parse::<i32>().is_ok_and(|level| level > 0),
-                property::TRANSACTION_PREPARED => seen.transaction = value.eq_ignore_ascii_case("true"),
+                property::DELAY_LEVEL
+                | property::TIMER_DELIVER_MS
+                | property::TIMER_DELAY_MS
+                | property::TIMER_DELAY_SEC => seen.delayed = true,
+                property::TRANSACTION_PREPARED => seen.transaction = true,
                 _ => {}
             }
         }
@@ -83,22 +82,24 @@ pub(super) fn complete(
         property::push(buffer, property::UNIQUE_KEY, &unique_key(identity, now));
     }
     property::push(buffer, property::CLUSTER, &identity.cluster);
-    // Clients before 4.6.1 leave the mark of a transaction on messages that are tried again.
-    if seen.transaction && !(reconsume_times > 0 && seen.delayed) {
-        check_time(&buffer[start..], now)?;
+    let due = if seen.delayed { due(&buffer[start..], now)? } else { Due::Now };
+    if seen.transaction && begins_transaction(&buffer[start..], reconsume_times, due) {
         return Ok((Place::Half, detour(buffer, start, |given, out| half(given, own, out))));
     }
-    if !seen.timed && !seen.delayed {
-        return Ok((Place::Own, start..buffer.len()));
-    }
-    let due = check_time(&buffer[start..], now)?;
     if due == Due::Now {
         return Ok((Place::Own, start..buffer.len()));
     }
     Ok((Place::Waiting(due), detour(buffer, start, |given, out| due.detour(given, own.0, own.1, now, out))))
 }
 
-fn check_time(properties: &[u8], now: Millis) -> Result<Due, Refusal> {
+/// Clients before 4.6.1 leave the mark of a transaction on messages that are tried again.
+fn begins_transaction(properties: &[u8], reconsume_times: i32, due: Due) -> bool {
+    let prepared = property::get(properties, property::TRANSACTION_PREPARED);
+    prepared.is_some_and(|prepared| prepared.eq_ignore_ascii_case("true"))
+        && !(reconsume_times > 0 && matches!(due, Due::Level(_)))
+}
+
+fn due(properties: &[u8], now: Millis) -> Result<Due, Refusal> {
     Due::of(properties, now).map_err(|error| Refusal::new(ResponseCode::MessageIllegal, error.to_string()))
 }
 
