@@ -6,7 +6,7 @@ use crate::{
     arrivals::Arrivals,
     catalog::Catalog,
     clock,
-    delayed::{self, Delayed},
+    delayed::Delayed,
     follow::{follow, rounds},
     housekeeping::Housekeeping,
     identity::Identity,
@@ -22,7 +22,7 @@ use crate::{
     transactions::Transactions,
 };
 use halley_machine::{
-    delay::TIMER_TOPIC,
+    delay::{TIMER_TOPIC, Waiting},
     groups::Input,
     state::{STATE_TOPIC, Snapshot, StateRecord, Tables},
     transactions::{CheckPolicy, HALF_TOPIC},
@@ -296,7 +296,7 @@ fn fold_state<D: Disk>(
     let mut tables = Tables { timers, transactions, ..Tables::default() };
     state.fold(&mut tables);
     let (timers, transactions) = (&mut tables.timers, &mut tables.transactions);
-    follow(reader, TIMER_TOPIC, timers.next(), |record| timers.see(delayed::timer_of(record)))
+    follow(reader, TIMER_TOPIC, timers.next(), |record| timers.see(Waiting::of(record).timer()))
         .and_then(|()| {
             follow(reader, HALF_TOPIC, transactions.next(), |half| transactions.see(&half, checks))
         })

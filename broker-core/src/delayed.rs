@@ -3,11 +3,11 @@
 use crate::{clock, follow::follow, queues::Queues, state_writer::StateWriter};
 use bytes::Bytes;
 use halley_machine::{
-    delay::{TIMER_TOPIC, Waiting},
+    delay::{self, Delivery, TIMER_TOPIC, Waiting},
     state::StateRecord,
     timers::{Batch, Timer, Timers},
 };
-use halley_model::{Millis, RecordBody, RecordView};
+use halley_model::Millis;
 use halley_store::{ReadError, StageError, disk::RealDisk};
 use parking_lot::Mutex;
 
@@ -66,7 +66,9 @@ impl Delayed {
 
     fn follow(&self) -> Result<(), Error> {
         let next = self.timers.lock().next();
-        follow(&self.queues.reader, TIMER_TOPIC, next, |record| self.timers.lock().see(timer_of(record)))?;
+        follow(&self.queues.reader, TIMER_TOPIC, next, |record| {
+            self.timers.lock().see(Waiting::of(record).timer())
+        })?;
         Ok(())
     }
 
@@ -83,33 +85,22 @@ impl Delayed {
 
     /// Stores what is due where it belongs, and that it is done, as one group.
     fn deliver(&self, batch: &Batch, now: Millis) -> Result<(), Error> {
-        let mut recalled = Vec::with_capacity(batch.recalls.len());
-        for recall in &batch.recalls {
-            let record = self.read(*recall)?;
-            recalled.extend(waiting(&record).and_then(|waiting| waiting.recalls.map(str::to_owned)));
-        }
-        let (mut done, mut records, mut bytes) = (Vec::with_capacity(batch.messages.len()), Vec::new(), 0);
+        let recalls: Vec<_> =
+            batch.recalls.iter().map(|recall| self.read(*recall)).collect::<Result<_, _>>()?;
+        let (mut messages, mut bytes) = (Vec::with_capacity(batch.messages.len()), 0);
         for message in &batch.messages {
             if bytes > BYTES_MAX {
                 break;
             }
             let record = self.read(*message)?;
-            done.push(*message);
-            if waiting(&record).is_some_and(|waiting| !recalled.iter().any(|key| waiting.is_recalled_by(key)))
-            {
-                bytes += record.len();
-                records.push(record);
-            }
+            bytes += record.len();
+            messages.push(record);
         }
-        if batch.recalls_end && done.len() == batch.messages.len() {
-            done.extend(&batch.recalls);
-        }
-        let properties: Vec<_> = records.iter().map(|record| delivered_properties(record, now)).collect();
+        let (deliveries, done) = delay::deliveries(batch, &recalls, &messages, now);
         let state = StateRecord { done_timers: done, ..StateRecord::default() };
         let encoded = state.encode();
-        let messages =
-            records.iter().zip(&properties).filter_map(|(record, properties)| message(record, properties));
-        let group: Vec<_> = messages.chain([self.writer.body(&encoded, now)]).collect();
+        let group: Vec<_> =
+            deliveries.iter().map(Delivery::body).chain([self.writer.body(&encoded, now)]).collect();
         let mut timers = self.timers.lock();
         self.writer.stage_group(&group, now)?;
         state.done_timers.into_iter().for_each(|timer| timers.finish(timer));
@@ -122,35 +113,4 @@ impl Delayed {
         let entry = entries.first().expect("a timer was seen in the queue, which never shrinks");
         Ok(self.queues.reader.read(entry)?)
     }
-}
-
-/// The timer that a record of the timer topic is.
-pub(crate) fn timer_of(record: RecordView<'_>) -> Timer {
-    let waiting = Waiting::of(record);
-    match waiting.recalls {
-        Some(_) => Timer::recall(waiting.at, record.queue_offset()),
-        None => Timer::message(waiting.at, record.queue_offset()),
-    }
-}
-
-fn waiting(record: &Bytes) -> Option<Waiting<'_>> {
-    RecordView::parse(record).ok().map(Waiting::of)
-}
-
-fn delivered_properties(record: &Bytes, now: Millis) -> Vec<u8> {
-    let mut properties = Vec::new();
-    if let Some(waiting) = waiting(record) {
-        waiting.delivered(now, &mut properties);
-    }
-    properties
-}
-
-/// The message as it is delivered; `None`, said in the log, where the record does not say where it belongs.
-fn message<'a>(record: &'a Bytes, properties: &'a [u8]) -> Option<RecordBody<'a>> {
-    let view = RecordView::parse(record).ok()?;
-    let Some((topic, queue)) = Waiting::of(view).destination() else {
-        tracing::error!(offset = view.log_offset(), "a delayed message does not say where it belongs");
-        return None;
-    };
-    Some(RecordBody { topic, queue, properties, ..RecordBody::of(&view) })
 }

@@ -2,6 +2,7 @@
 
 use crate::{catalog::Catalog, delayed::Delayed, progress::Progress, transactions::Transactions};
 use halley_machine::state::{STATE_TOPIC, Snapshot, StateRecord};
+use halley_model::LogOffset;
 use halley_store::{Flusher, Log, LogReader, Snapshots, disk::Disk};
 use std::{
     sync::{
@@ -12,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Closing waits so long for the last records to be acknowledged.
-const FINISH_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for the last records to be acknowledged.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 pub(crate) struct Housekeeping<D: Disk> {
     pub(crate) catalog: Arc<Catalog>,
@@ -45,30 +46,36 @@ impl<D: Disk> Housekeeping<D> {
     /// Logs the last offsets and waits until they are acknowledged.
     pub(crate) fn finish(&self) {
         match self.progress.flush() {
-            Ok(end) => {
-                let started = Instant::now();
-                while self.log.acked() < end
-                    && self.log.poisoned().is_none()
-                    && started.elapsed() < FINISH_MAX
-                {
-                    thread::sleep(Duration::from_millis(1));
-                }
-            }
+            Ok(end) => _ = self.wait_acked(end),
             Err(error) => tracing::warn!(%error, "the last offsets were not logged"),
         }
+    }
+
+    /// Waits a while until everything before `end` is acknowledged; whether it is.
+    fn wait_acked(&self, end: LogOffset) -> bool {
+        let started = Instant::now();
+        while self.log.acked() < end && self.log.poisoned().is_none() && started.elapsed() < WAIT_MAX {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.log.acked() >= end
     }
 
     /// Writes what is known as a snapshot, so that the next start reads little of the log. A failure costs only that.
     pub(crate) fn snapshot(&self) {
         // Where folding goes on is read before the state, which may then already know more: folding the same records again
-        // does no harm. The position is read last: recovery drops a snapshot that lies beyond the log's end, so that none
-        // survives that knows of records which a power cut took.
+        // does no harm. The position is read last, and covers what is only staged: the state may know it. The snapshot is
+        // written when all of it is acknowledged, and recovery drops one that lies beyond the log's end, so that none
+        // survives that knows of records which a crash took.
         let next = self.reader.bounds(STATE_TOPIC, 0).map_or(0, |(_, max)| max);
         let state = self.catalog.with_tables(|topics, groups| {
             self.progress.with_offsets(|offsets| StateRecord::everything(topics, groups, offsets))
         });
         let (timers, transactions) = (self.delayed.table(), self.transactions.table());
-        let at = self.log.acked();
+        let at = self.log.staged_end();
+        if !self.wait_acked(at) {
+            tracing::warn!("no snapshot was written, the log is behind");
+            return;
+        }
         let written = serde_json::to_vec(&Snapshot { next, state, timers, transactions })
             .map_err(|error| error.to_string())
             .and_then(|bytes| self.snapshots.write(at, &bytes).map_err(|error| error.to_string()));

@@ -5,15 +5,13 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use halley_machine::{
-    delay::{Due, TIMER_TOPIC},
     state::StateRecord,
     transactions::{
-        Check, CheckPolicy, Checked, GIVEN_UP_TOPIC, HALF_TOPIC, Transactions as Table, is_too_late,
+        self, Check, CheckPolicy, Checked, GIVEN_UP_TOPIC, HALF_TOPIC, Transactions as Table, is_too_late,
     },
 };
 use halley_model::{
-    GroupName, LogOffset, Millis, QueueId, QueueOffset, RecordBody, RecordView, id, property,
-    record::{Place, flag},
+    GroupName, LogOffset, Millis, QueueOffset, RecordBody, RecordView, id, property, record::Place,
 };
 use halley_store::{ReadError, StageError, disk::RealDisk};
 use halley_wire::request::{CheckTransaction, Decision, EndTransaction};
@@ -25,9 +23,6 @@ const CHECKS_MAX: usize = 256;
 
 /// How long to wait after the store refused, or could not be read.
 const RETRY_MS: Millis = 1_000;
-
-/// The transaction bits of a system flag for a message that was committed.
-const COMMITTED: i32 = 8;
 
 /// The open transactions. Their table is locked while an end is staged, so that of two ends one counts, and a snapshot
 /// never has a transaction as open whose end lies before the snapshot's place in the log.
@@ -108,6 +103,11 @@ impl Transactions {
         if u64::try_from(request.tran_state_table_offset) != Ok(half.queue_offset()) {
             return Err(EndError::Offset);
         }
+        // After a power cut another half message may lie where the producer's was.
+        let unique = half.property(property::UNIQUE_KEY);
+        if unique != Some(&request.msg_id) && unique != request.transaction_id.as_deref() {
+            return Err(EndError::NotOpen);
+        }
         if !request.from_transaction_check && is_too_late(half, now, &self.policy) {
             return Err(EndError::TooLate);
         }
@@ -120,8 +120,8 @@ impl Transactions {
         let end = match request.commit_or_rollback {
             Decision::Commit => {
                 let mut properties = Vec::new();
-                let message =
-                    committed(half, table.times(offset), now, &mut properties).ok_or(EndError::NotOpen)?;
+                let message = transactions::committed(half, table.times(offset), now, &mut properties)
+                    .ok_or(EndError::NotOpen)?;
                 self.writer.stage_group(&[message, self.writer.body(&state, now)], now)?
             }
             Decision::Rollback => self.writer.stage_group(&[self.writer.body(&state, now)], now)?,
@@ -186,7 +186,7 @@ impl Transactions {
 
     /// The question: the half message as the producer knows it.
     fn question(&self, half: &RecordView<'_>, times: u32) -> Option<Bytes> {
-        let (topic, queue) = destination(half)?;
+        let (topic, queue) = transactions::destination(half)?;
         let mut properties = half.properties().to_vec();
         property::push(&mut properties, property::TRANSACTION_CHECK_TIMES, &times.to_string());
         let body = RecordBody { topic, queue, properties: &properties, ..RecordBody::of(half) };
@@ -236,43 +236,6 @@ impl Transactions {
         let entry = entries.first().expect("a half message was seen in the queue, which never shrinks");
         self.queues.reader.read(entry)
     }
-}
-
-/// Where the message of a half message belongs.
-fn destination<'a>(half: &RecordView<'a>) -> Option<(&'a str, QueueId)> {
-    Some((half.property(property::REAL_TOPIC)?, half.property(property::REAL_QUEUE)?.parse().ok()?))
-}
-
-/// The message that a commit delivers, which may have to wait for its time; `properties` holds its properties. `None` where
-/// the half message does not say where it belongs.
-fn committed<'a>(
-    half: &RecordView<'a>,
-    checks: u32,
-    now: Millis,
-    properties: &'a mut Vec<u8>,
-) -> Option<RecordBody<'a>> {
-    let (topic, queue) = destination(half)?;
-    const OF_HALVES: [&str; 3] = [property::REAL_TOPIC, property::REAL_QUEUE, property::TRANSACTION_PREPARED];
-    let mut own = Vec::new();
-    property::copy_where(half.properties(), &mut own, |key| !OF_HALVES.contains(&key));
-    if checks > 0 {
-        property::push(&mut own, property::TRANSACTION_CHECK_TIMES, &checks.to_string());
-    }
-    // A time that cannot be is refused with the half message; one that has passed meanwhile is now.
-    let due = Due::of(&own, now).unwrap_or(Due::Now);
-    let (topic, queue) = match due {
-        Due::Now => {
-            *properties = own;
-            (topic, queue)
-        }
-        Due::Level(_) | Due::At(_) => {
-            due.detour(&own, topic, queue, now, properties);
-            (TIMER_TOPIC, 0)
-        }
-    };
-    let system_flag = half.system_flag() & !flag::TRANSACTION | COMMITTED;
-    let prepared_offset = half.log_offset();
-    Some(RecordBody { topic, queue, system_flag, prepared_offset, properties, ..RecordBody::of(half) })
 }
 
 fn damaged(offset: QueueOffset, reason: impl ToString) -> ReadError {

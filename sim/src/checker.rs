@@ -2,9 +2,11 @@
 
 mod delivery;
 mod log;
+mod waiting;
 
 pub(crate) use delivery::DeliveryChecker;
 pub(crate) use log::{Content, Entry, Found, LogChecker};
+pub(crate) use waiting::WaitingChecker;
 
 use std::fmt;
 
@@ -33,6 +35,9 @@ pub enum Check {
     InFlight,
     /// Attempts are counted over restarts, waits are kept, and nothing is given up early.
     RetryPolicy,
+    /// A delayed message is delivered once and not before its time, one that was recalled in time never; a transaction's
+    /// message once where it was committed, else never.
+    Waiting,
     /// An assertion inside the parts failed.
     Assertion,
 }
@@ -51,6 +56,7 @@ impl Check {
             Self::KeyOrder => "order per key",
             Self::InFlight => "bound on attempts in flight",
             Self::RetryPolicy => "retry policy",
+            Self::Waiting => "what waits comes once, in time, or never",
             Self::Assertion => "assertion",
         }
     }

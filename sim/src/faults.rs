@@ -132,11 +132,19 @@ pub enum Happened {
     DeadLetterRefused,
     /// A stream went on from a cursor with open events.
     CursorRestored,
+    /// Delayed messages were due.
+    TimerDue,
+    /// A delayed message was due and had been recalled.
+    Recalled,
+    /// A producer was asked about a transaction.
+    TransactionChecked,
+    /// A transaction was committed or rolled back.
+    TransactionEnded,
 }
 
 impl Happened {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Acknowledged,
         Self::RefusedFull,
         Self::UnknownKept,
@@ -151,6 +159,10 @@ impl Happened {
         Self::DeadLettered,
         Self::DeadLetterRefused,
         Self::CursorRestored,
+        Self::TimerDue,
+        Self::Recalled,
+        Self::TransactionChecked,
+        Self::TransactionEnded,
     ];
 }
 

@@ -19,6 +19,7 @@ mod random;
 mod scene;
 mod target;
 mod trace;
+mod waiting;
 mod world;
 
 pub use checker::{Check, Violation};
@@ -29,13 +30,24 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// A bug planted into one of the real parts.
+/// A bug planted on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
     /// In the store.
     Store(halley_store::Canary),
     /// In the delivery machine.
     Delivery(halley_delivery::Canary),
+    /// In the shell round the parts, which is the simulator's own.
+    Shell(ShellBug),
+}
+
+/// What a careless shell would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShellBug {
+    /// That a delayed message is done is stored before the message, not with it.
+    DoneBeforeDelivery,
+    /// A committed message is stored without the end of its transaction.
+    CommitWithoutEnd,
 }
 
 impl Bug {
@@ -43,7 +55,8 @@ impl Bug {
     pub fn all() -> Vec<Self> {
         use halley_delivery::Canary::{CursorPastOpen, DeadLetterDropped, RetryForgetsOrder};
         let delivery = [DeadLetterDropped, CursorPastOpen, RetryForgetsOrder].map(Self::Delivery);
-        halley_store::Canary::ALL.into_iter().map(Self::Store).chain(delivery).collect()
+        let shell = [ShellBug::DoneBeforeDelivery, ShellBug::CommitWithoutEnd].map(Self::Shell);
+        halley_store::Canary::ALL.into_iter().map(Self::Store).chain(delivery).chain(shell).collect()
     }
 }
 

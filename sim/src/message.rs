@@ -4,7 +4,11 @@ use crate::{
     plan::{Plan, TAGS},
     random::Random,
 };
-use halley_machine::state::STATE_TOPIC;
+use halley_machine::{
+    delay::{Due, TIMER_TOPIC},
+    state::STATE_TOPIC,
+    transactions::HALF_TOPIC,
+};
 use halley_model::{Millis, QueueId, QueueOffset, RecordBody, RecordView, property, tag};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -19,6 +23,8 @@ const DEAD_LETTERS: &str = "%DLQ%target-";
 pub(crate) enum Topic {
     Bus,
     State,
+    Timers,
+    Halves,
     /// Of the target with this number.
     DeadLetters(usize),
 }
@@ -28,6 +34,8 @@ impl Topic {
         match self {
             Self::Bus => BUS.to_owned(),
             Self::State => STATE_TOPIC.to_owned(),
+            Self::Timers => TIMER_TOPIC.to_owned(),
+            Self::Halves => HALF_TOPIC.to_owned(),
             Self::DeadLetters(target) => format!("{DEAD_LETTERS}{target}"),
         }
     }
@@ -36,6 +44,8 @@ impl Topic {
         match name {
             BUS => Some(Self::Bus),
             STATE_TOPIC => Some(Self::State),
+            TIMER_TOPIC => Some(Self::Timers),
+            HALF_TOPIC => Some(Self::Halves),
             _ => name.strip_prefix(DEAD_LETTERS)?.parse().ok().map(Self::DeadLetters),
         }
     }
@@ -112,6 +122,69 @@ impl Event {
     }
 }
 
+/// An event whose message waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) event: Event,
+    pub(crate) kind: Kind,
+}
+
+/// For what it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// For this time.
+    Delayed { at: Millis },
+    /// For its producer's word, which will be this.
+    Transaction { commit: bool },
+}
+
+impl Waiting {
+    /// A new event that waits.
+    pub(crate) fn draw(number: u64, now: Millis, plan: &Plan, random: &mut Random) -> Self {
+        let event = Event::draw(number, plan, random);
+        let kind = if random.percent(50) {
+            // Round times, so that several are due at once.
+            Kind::Delayed { at: (now + random.millis(1, 3_000)) / 50 * 50 + 50 }
+        } else {
+            Kind::Transaction { commit: random.percent(60) }
+        };
+        Self { event, kind }
+    }
+
+    /// As the message that is stored until then.
+    pub(crate) fn message(&self, now: Millis) -> Message {
+        let Message { queue, body, properties: mut own, .. } = self.event.message();
+        push(&mut own, property::UNIQUE_KEY, &self.event.number.to_string());
+        let mut properties = Vec::new();
+        match self.kind {
+            Kind::Delayed { at } => {
+                Due::At(at).detour(&own, BUS, queue, now, &mut properties);
+                Message { topic: Topic::Timers, queue: 0, body, properties }
+            }
+            Kind::Transaction { .. } => {
+                push(&mut own, property::REAL_TOPIC, BUS);
+                push(&mut own, property::REAL_QUEUE, &queue.to_string());
+                Message { topic: Topic::Halves, queue: 0, body, properties: own }
+            }
+        }
+    }
+}
+
+/// The number of the event that a record's body holds.
+pub(crate) fn number(record: &RecordView<'_>) -> u64 {
+    number_of(record.body())
+}
+
+/// The number of the event that a body holds.
+pub(crate) fn number_of(body: &[u8]) -> u64 {
+    let number = body.first_chunk().expect("an event's body begins with its number");
+    u64::from_be_bytes(*number)
+}
+
+fn push(properties: &mut Vec<u8>, key: &str, value: &str) {
+    assert!(property::push(properties, key, value), "no value holds a separator");
+}
+
 /// What a rule sees of an event in the log: tag and order key, read from the record's bytes.
 pub(crate) fn tag_and_key(record: &RecordView<'_>) -> Option<(u8, u32)> {
     let tag = record.property(property::TAGS)?.strip_prefix('t')?.parse().ok()?;
@@ -135,6 +208,20 @@ impl Message {
     /// A record of the state topic.
     pub(crate) fn state(body: Vec<u8>) -> Self {
         Self { topic: Topic::State, queue: 0, body, properties: Vec::new() }
+    }
+
+    /// A message that has waited, as it is delivered.
+    pub(crate) fn delivered(body: &RecordBody<'_>) -> Self {
+        let RecordBody { queue, body, properties, .. } = *body;
+        Self { topic: Topic::Bus, queue, body: body.to_vec(), properties: properties.to_vec() }
+    }
+
+    /// The recall of the delayed event with this number.
+    pub(crate) fn recall(number: u64, at: Millis, now: Millis) -> Self {
+        let (mut asked, mut properties) = (Vec::new(), Vec::new());
+        push(&mut asked, property::TIMER_DELETE_KEY, &format!("{BUS}_{number}"));
+        Due::At(at).detour(&asked, BUS, 0, now, &mut properties);
+        Self { topic: Topic::Timers, queue: 0, body: b"0".to_vec(), properties }
     }
 
     /// The dead letter of a record: it keeps body and properties and says where it comes from.

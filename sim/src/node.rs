@@ -6,13 +6,14 @@ use crate::{
     checker::{Check, Content, Entry, Found, Violation, ensure, violated},
     faults::{Fault, Happened},
     message::{self, Event, Message, Topic},
-    scene::{Inside, Scene},
+    scene::{Event as SceneEvent, Inside, Scene},
+    waiting,
 };
 use halley_machine::{
     offsets::{Committed, Key},
     state::{Snapshot, StateRecord, Tables},
 };
-use halley_model::{GroupName, QueueId, QueueOffset, RecordView, TopicName};
+use halley_model::{GroupName, LogOffset, QueueId, QueueOffset, RecordView, TopicName};
 use halley_store::{IndexEntry, OpenError, Opened, Options, Placed, ReadError, StageError, disk::SimDisk};
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) is_poisoned: bool,
     pub(crate) is_stopping: bool,
     consumer: Vec<QueueOffset>,
+    /// A snapshot that waits until the log is acknowledged up to this.
+    waiting_snapshot: Option<(LogOffset, Vec<u8>)>,
 }
 
 /// Why the process did not start.
@@ -79,6 +82,7 @@ impl Node {
             is_poisoned: false,
             is_stopping: false,
             consumer: Vec::new(),
+            waiting_snapshot: None,
         };
         node.create_topics(scene)?;
         node.open_streams(scene)?;
@@ -88,6 +92,7 @@ impl Node {
             (scene.plan.flush_gap, Inside::Flush),
             (scene.plan.state_gap, Inside::LogOffsets),
             (scene.plan.read_gap, Inside::Read),
+            (scene.plan.time_gap, Inside::KeepTime),
         ] {
             scene.inside(wait, what);
         }
@@ -167,6 +172,7 @@ impl Node {
             Ok(progress) => {
                 self.rolled |= progress.rolled;
                 self.acknowledge(scene)?;
+                self.write_snapshot(scene);
                 let arrived = progress.arrivals.iter().filter(|a| Topic::parse(&a.topic) == Some(Topic::Bus));
                 let queues: Vec<_> = arrived.map(|arrival| arrival.queue).collect();
                 self.arrived(scene, &queues);
@@ -178,14 +184,22 @@ impl Node {
 
     fn acknowledge(&mut self, scene: &mut Scene) -> Result<(), Violation> {
         let groups = scene.watermarks(self.store.log.acked(), self.store.log.durable());
-        let mut letters = Vec::new();
+        let (mut letters, mut halves) = (Vec::new(), Vec::new());
         for group in groups {
             for entry in scene.log.group(group) {
                 match entry.content {
                     Content::Event(_) => scene.coverage.count(Happened::Acknowledged),
                     Content::Letter { stream, offset } => letters.push((stream, offset)),
-                    Content::State => {}
+                    Content::Half(number) => halves.push((number, entry.placed.queue_offset)),
+                    Content::Delayed | Content::State => {}
                 }
+            }
+        }
+        for (number, offset) in halves {
+            // Some producers say nothing until they are asked.
+            if scene.random.percent(60) {
+                let wait = scene.random.millis(0, 600);
+                scene.after(wait, SceneEvent::End { number, offset });
             }
         }
         for (stream, offset) in letters {
@@ -224,16 +238,24 @@ impl Node {
     }
 
     /// Keeps the state as a snapshot. How far it is folded must be asked first, how far the log must reach for it to
-    /// be true last: what the state knows beyond that could be lost while the snapshot stays.
+    /// be true last, with what is only staged: what the state knows beyond that could be lost while the snapshot stays.
     pub(crate) fn snapshot(&mut self, scene: &mut Scene) {
         let next = self.store.reader.bounds(&Topic::State.name(), 0).map_or(0, |(_, max)| max);
         let state = StateRecord::everything(&self.tables.topics, &self.tables.groups, &self.tables.offsets);
         let (timers, transactions) = (self.tables.timers.clone(), self.tables.transactions.clone());
-        let at = self.store.log.acked();
+        let at = self.store.log.staged_end();
         let bytes = serde_json::to_vec(&Snapshot { next, state, timers, transactions })
             .expect("strings and numbers always make JSON");
-        let written = self.store.snapshots.write(at, &bytes);
-        scene.trace.note(scene.now, format_args!("snapshot at {at}: {written:?}"));
+        self.waiting_snapshot = Some((at, bytes));
+        self.write_snapshot(scene);
+    }
+
+    fn write_snapshot(&mut self, scene: &mut Scene) {
+        let acked = self.store.log.acked();
+        if let Some((at, bytes)) = self.waiting_snapshot.take_if(|(at, _)| *at <= acked) {
+            let written = self.store.snapshots.write(at, &bytes);
+            scene.trace.note(scene.now, format_args!("snapshot at {at}: {written:?}"));
+        }
     }
 
     /// Logs the committed offsets.
@@ -323,7 +345,7 @@ impl Node {
     /// Whether nothing waits any more.
     pub(crate) fn is_quiet(&self, scene: &Scene) -> bool {
         let read = (0..scene.plan.queues).all(|queue| self.consumer[queue as usize] >= self.queue_end(queue));
-        scene.log.unacknowledged() == 0 && read && self.deliveries_are_quiet()
+        scene.log.unacknowledged() == 0 && read && self.nothing_waits() && self.deliveries_are_quiet()
     }
 
     fn create_topics(&mut self, scene: &mut Scene) -> Result<(), Violation> {
@@ -362,7 +384,7 @@ fn options(scene: &Scene) -> Options {
     options.staged_bytes_max = plan.segment_bytes as usize;
     options.canary = match scene.bug {
         Some(Bug::Store(canary)) => Some(canary),
-        Some(Bug::Delivery(_)) | None => None,
+        Some(Bug::Delivery(_) | Bug::Shell(_)) | None => None,
     };
     options
 }
@@ -396,13 +418,16 @@ fn check_recovered(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(), Vio
     }
     let letters = scene.log.entries().filter_map(|entry| match entry.content {
         Content::Letter { stream, offset } => Some((stream, offset)),
-        Content::Event(_) | Content::State => None,
+        Content::Event(_) | Content::Delayed | Content::Half(_) | Content::State => None,
     });
     let log = &scene.log;
+    scene.waiting.recovered(recovered.groups);
     scene.delivery.recovered(recovered.groups, |queue| log.queue_len(Topic::Bus, queue), letters);
     let letters = (0..scene.plan.targets.len()).map(|target| (Topic::DeadLetters(target), 0));
     let bus = (0..scene.plan.queues).map(|queue| (Topic::Bus, queue));
-    for (topic, queue) in bus.chain(letters).chain([(Topic::State, 0)]) {
+    for (topic, queue) in
+        bus.chain(letters).chain([Topic::State, Topic::Timers, Topic::Halves].map(|topic| (topic, 0)))
+    {
         let mut entries = Vec::new();
         let looked_up = store.reader.lookup(&topic.name(), queue, 0, usize::MAX, &mut entries);
         looked_up.or_else(|error| violated(Check::QueueOrder, format!("no index of {topic:?}: {error}")))?;
@@ -425,8 +450,10 @@ fn fold(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<Tables, Violation>
             serde_json::from_slice(&latest.bytes).map_err(|error| lost(error.to_string()))?;
         scene.coverage.count(Happened::SnapshotUsed);
         next = snapshot.next;
+        (tables.timers, tables.transactions) = (snapshot.timers, snapshot.transactions);
         snapshot.state.fold(&mut tables);
     }
+    waiting::follow(store, &mut tables).map_err(|error| lost(error.to_string()))?;
     let mut entries = Vec::new();
     let found = store.reader.lookup(&Topic::State.name(), 0, next, usize::MAX, &mut entries);
     found.map_err(|error| lost(error.to_string()))?;

@@ -35,6 +35,9 @@ pub(crate) struct Plan {
     pub(crate) flush_gap: Millis,
     pub(crate) state_gap: Millis,
     pub(crate) read_gap: Millis,
+    pub(crate) time_gap: Millis,
+    /// How many of a hundred sends are of a message that waits.
+    pub(crate) waiting_percent: u64,
     pub(crate) targets: Vec<TargetPlan>,
     pub(crate) rules: Vec<RulePlan>,
     pub(crate) faults: Switches,
@@ -78,7 +81,13 @@ impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x4861_6C6C_6579);
         // Some seeds are about the log alone: no deliveries, short histories, many crashes.
-        if random.percent(30) { Self::of_log(&mut random) } else { Self::of_deliveries(&mut random) }
+        // What waits is drawn apart, so that seeds without it keep the histories that they had before.
+        let mut waits = Random::new(seed ^ 0x5761_6974);
+        if random.percent(30) {
+            Self::of_log(&mut random)
+        } else {
+            Self::of_deliveries(&mut random, &mut waits)
+        }
     }
 
     fn of_log(random: &mut Random) -> Self {
@@ -102,6 +111,8 @@ impl Plan {
             flush_gap: random.pick(&[500, 3_000]),
             state_gap: 5_000,
             read_gap: random.millis(20, 400),
+            time_gap: 1_000,
+            waiting_percent: 0,
             targets: Vec::new(),
             rules: Vec::new(),
             faults: switches(random, 50),
@@ -111,7 +122,7 @@ impl Plan {
         }
     }
 
-    fn of_deliveries(random: &mut Random) -> Self {
+    fn of_deliveries(random: &mut Random, waits: &mut Random) -> Self {
         let targets: Vec<_> = (0..random.between(1, 2)).map(|_| TargetPlan::draw(random)).collect();
         let rules: Vec<_> =
             (0..random.between(1, 3)).map(|_| RulePlan::draw(random, targets.len())).collect();
@@ -129,6 +140,8 @@ impl Plan {
             flush_gap: random.pick(&[500, 500, 3_000]),
             state_gap: random.pick(&[200, 1_000, 3_000]),
             read_gap: random.millis(50, 1_000),
+            time_gap: waits.millis(5, 100),
+            waiting_percent: waits.pick(&[0, 0, 30, 60]),
             targets,
             rules,
             faults: switches(random, 50),

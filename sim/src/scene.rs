@@ -2,7 +2,7 @@
 
 use crate::{
     Bug,
-    checker::{DeliveryChecker, LogChecker},
+    checker::{DeliveryChecker, LogChecker, WaitingChecker},
     faults::{Coverage, Fault},
     plan::Plan,
     random::Random,
@@ -17,6 +17,10 @@ use std::collections::BTreeMap;
 pub(crate) enum Event {
     /// A producer sends.
     Send(usize),
+    /// A producer takes a delayed message back.
+    Recall { number: u64, at: Millis },
+    /// A producer ends a transaction.
+    End { number: u64, offset: QueueOffset },
     /// The process starts.
     Start,
     /// A fault of the broker or its machine.
@@ -38,8 +42,10 @@ pub(crate) enum Inside {
     Flush,
     /// The background logs the committed offsets.
     LogOffsets,
-    /// The background ends a snapshot that it began when the log was acknowledged up to this.
+    /// The background takes a snapshot.
     Snapshot,
+    /// Time for what waits.
+    KeepTime,
     /// The consumer reads.
     Read,
     /// A machine's deadline.
@@ -95,6 +101,7 @@ pub(crate) struct Scene {
     pub(crate) coverage: Coverage,
     pub(crate) log: LogChecker,
     pub(crate) delivery: DeliveryChecker,
+    pub(crate) waiting: WaitingChecker,
     /// Which events are poison, by number.
     pub(crate) poison: Vec<bool>,
     /// How often the process was started.
@@ -118,6 +125,7 @@ impl Scene {
             coverage: Coverage::default(),
             log: LogChecker::new(plan.durability),
             delivery: DeliveryChecker::new(&plan),
+            waiting: WaitingChecker::default(),
             poison: Vec::new(),
             life: 0,
             healed: false,
@@ -159,6 +167,8 @@ impl Scene {
 
     /// Takes the store's watermarks into the books. Gives the groups that became acknowledged.
     pub(crate) fn watermarks(&mut self, acked: LogOffset, durable: LogOffset) -> std::ops::Range<usize> {
-        self.log.watermarks(acked, durable)
+        let groups = self.log.watermarks(acked, durable);
+        self.waiting.acknowledged(self.log.acknowledged(), self.now);
+        groups
     }
 }

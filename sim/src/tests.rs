@@ -56,6 +56,12 @@ fn planted_bugs_of_deliveries_are_found() {
     finds(Bug::Delivery(DeliveryBug::RetryForgetsOrder), 0..100);
 }
 
+#[test]
+fn planted_bugs_of_the_shell_are_found() {
+    finds(Bug::Shell(ShellBug::DoneBeforeDelivery), 290..300);
+    finds(Bug::Shell(ShellBug::CommitWithoutEnd), 0..200);
+}
+
 /// Seeds that found something, each with what it was.
 mod regressions {
     use super::*;
@@ -66,5 +72,12 @@ mod regressions {
     fn a_snapshot_knows_no_more_than_the_log_it_needs() {
         check(950..951);
         check(1822..1823);
+    }
+
+    /// A snapshot was said to be true from the acknowledged end of the log on, but its state knew what was only staged: a kill
+    /// took the commit of a transaction that the snapshot had as ended.
+    #[test]
+    fn a_snapshot_waits_for_what_is_staged() {
+        check(105..106);
     }
 }

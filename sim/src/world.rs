@@ -64,6 +64,7 @@ impl World {
         self.crash(crash);
         self.start()?;
         self.settle(&mut events)?;
+        self.scene.waiting.at_the_end()?;
         self.scene.delivery.at_the_end()
     }
 
@@ -117,6 +118,16 @@ impl World {
         })?;
         match event {
             Event::Send(producer) => self.send(producer)?,
+            Event::Recall { number, at } => {
+                if let Some(node) = self.node.as_mut().filter(|node| !node.is_stopping) {
+                    node.recall(&mut self.scene, number, at)?;
+                }
+            }
+            Event::End { number, offset } => {
+                if let Some(node) = self.node.as_mut().filter(|node| !node.is_stopping) {
+                    node.end_transaction(&mut self.scene, number, offset)?;
+                }
+            }
             Event::Start => self.start()?,
             Event::Strike(fault) => self.strike(fault)?,
             Event::Room => self.disk.set_capacity(None),
@@ -145,6 +156,7 @@ impl World {
                 node.snapshot(scene);
                 Ok(())
             }
+            Inside::KeepTime => node.keep_time(scene),
             Inside::Read => {
                 scene.inside(scene.plan.read_gap, Inside::Read);
                 node.read(scene)
@@ -172,8 +184,27 @@ impl World {
         }
         let gap = self.producers.millis(1, scene.plan.send_gap_max);
         scene.after(gap, Event::Send(producer));
+        if scene.plan.waiting_percent > 0 && self.producers.percent(scene.plan.waiting_percent) {
+            return self.send_waiting();
+        }
         let count = self.producers.between(1, scene.plan.group_max);
         self.send_group(count).map(drop)
+    }
+
+    /// Sends a message that waits, and plans to take some of them back.
+    fn send_waiting(&mut self) -> Result<(), Violation> {
+        let scene = &mut self.scene;
+        let number = scene.poison.len() as u64;
+        let waiting = message::Waiting::draw(number, scene.now, &scene.plan, &mut self.producers);
+        scene.poison.push(waiting.event.poison);
+        let recall = self.producers.percent(30).then(|| self.producers.millis(0, 1_500));
+        let Some(node) = self.node.as_mut().filter(|node| !node.is_stopping) else { return Ok(()) };
+        if node.send_waiting(scene, &waiting)?
+            && let (message::Kind::Delayed { at }, Some(wait)) = (waiting.kind, recall)
+        {
+            scene.after(wait, Event::Recall { number, at });
+        }
+        Ok(())
     }
 
     /// Sends a group; whether the log took it.

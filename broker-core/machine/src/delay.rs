@@ -4,7 +4,8 @@
 //! is stored again where it belongs. RocketMQ has a topic and a queue per level beside its timer topic
 //! (`ScheduleMessageService`, `TimerMessageStore`, 5.5); clients see neither, and here one queue serves both.
 
-use halley_model::{Millis, QueueId, RecordView, property};
+use crate::timers::{Batch, Timer};
+use halley_model::{Millis, QueueId, RecordBody, RecordView, property};
 
 /// Where messages wait that are not due. RocketMQ keeps its prefix from clients.
 pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
@@ -119,6 +120,14 @@ pub struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
+    /// The timer that the record is.
+    pub fn timer(&self) -> Timer {
+        match self.recalls {
+            Some(_) => Timer::recall(self.at, self.record.queue_offset()),
+            None => Timer::message(self.at, self.record.queue_offset()),
+        }
+    }
+
     /// What the record says.
     pub fn of(record: RecordView<'a>) -> Self {
         let level = record.property(property::DELAY_LEVEL).and_then(|level| level.parse::<usize>().ok());
@@ -164,6 +173,54 @@ impl<'a> Waiting<'a> {
             property::push(out, property::TIMER_DEQUEUE_MS, &now.to_string());
         }
     }
+}
+
+/// A due message, as it is stored where it belongs.
+#[derive(Debug)]
+pub struct Delivery<'a> {
+    record: RecordView<'a>,
+    topic: &'a str,
+    queue: QueueId,
+    properties: Vec<u8>,
+}
+
+impl<'a> Delivery<'a> {
+    /// What to store.
+    pub fn body(&self) -> RecordBody<'_> {
+        let Self { record, topic, queue, properties } = self;
+        RecordBody { topic, queue: *queue, properties, ..RecordBody::of(record) }
+    }
+}
+
+/// What to store of due messages, and which timers are done when it is stored. `recalls` and `messages` are the records of
+/// the batch's, of the messages as many as are to be delivered at once. A record that cannot be read as what it is, or does
+/// not say where it belongs, is done without being delivered.
+pub fn deliveries<'a, R: AsRef<[u8]>>(
+    batch: &Batch,
+    recalls: &[R],
+    messages: &'a [R],
+    now: Millis,
+) -> (Vec<Delivery<'a>>, Vec<Timer>) {
+    let recalled: Vec<_> = recalls.iter().filter_map(waiting).filter_map(|waiting| waiting.recalls).collect();
+    let mut deliveries = Vec::with_capacity(messages.len());
+    for waiting in messages.iter().filter_map(waiting) {
+        if let Some((topic, queue)) = waiting.destination()
+            && !recalled.iter().any(|key| waiting.is_recalled_by(key))
+        {
+            let mut properties = Vec::new();
+            waiting.delivered(now, &mut properties);
+            deliveries.push(Delivery { record: waiting.record, topic, queue, properties });
+        }
+    }
+    let mut done = batch.messages[..messages.len()].to_vec();
+    if batch.recalls_end && messages.len() == batch.messages.len() {
+        done.extend(&batch.recalls);
+    }
+    (deliveries, done)
+}
+
+fn waiting<R: AsRef<[u8]>>(record: &R) -> Option<Waiting<'_>> {
+    RecordView::parse(record.as_ref()).ok().map(Waiting::of)
 }
 
 #[cfg(test)]

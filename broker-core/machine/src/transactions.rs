@@ -4,7 +4,8 @@
 //! record that ends the transaction ([`Transactions::end`]), as one group, so that a commit delivers exactly once.
 //! A transaction that stays open is asked about, see [`Transactions::due`].
 
-use halley_model::{Millis, QueueOffset, RecordView, property};
+use crate::delay::{Due, TIMER_TOPIC};
+use halley_model::{Millis, QueueId, QueueOffset, RecordBody, RecordView, property, record::flag};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,9 @@ pub const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 
 /// Where half messages end that no producer wanted to decide.
 pub const GIVEN_UP_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
+
+/// The transaction bits of a system flag for a message that was committed.
+const COMMITTED: i32 = 8;
 
 /// When a producer is asked about its open transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +175,43 @@ fn immunity(half: &RecordView<'_>, policy: &CheckPolicy) -> Millis {
 /// (`EndTransactionProcessor.rejectCommitOrRollback`, 5.5).
 pub fn is_too_late(half: &RecordView<'_>, now: Millis, policy: &CheckPolicy) -> bool {
     half.property(property::CHECK_IMMUNITY_SECONDS).is_some() && now - half.born() > immunity(half, policy)
+}
+
+/// Where the message of a half message belongs.
+pub fn destination<'a>(half: &RecordView<'a>) -> Option<(&'a str, QueueId)> {
+    Some((half.property(property::REAL_TOPIC)?, half.property(property::REAL_QUEUE)?.parse().ok()?))
+}
+
+/// The message that a commit delivers, which may have to wait for its time; `properties` holds its properties. `None` where
+/// the half message does not say where it belongs.
+pub fn committed<'a>(
+    half: &RecordView<'a>,
+    checks: u32,
+    now: Millis,
+    properties: &'a mut Vec<u8>,
+) -> Option<RecordBody<'a>> {
+    let (topic, queue) = destination(half)?;
+    const OF_HALVES: [&str; 3] = [property::REAL_TOPIC, property::REAL_QUEUE, property::TRANSACTION_PREPARED];
+    let mut own = Vec::new();
+    property::copy_where(half.properties(), &mut own, |key| !OF_HALVES.contains(&key));
+    if checks > 0 {
+        property::push(&mut own, property::TRANSACTION_CHECK_TIMES, &checks.to_string());
+    }
+    // A time that cannot be is refused with the half message; one that has passed meanwhile is now.
+    let due = Due::of(&own, now).unwrap_or(Due::Now);
+    let (topic, queue) = match due {
+        Due::Now => {
+            *properties = own;
+            (topic, queue)
+        }
+        Due::Level(_) | Due::At(_) => {
+            due.detour(&own, topic, queue, now, properties);
+            (TIMER_TOPIC, 0)
+        }
+    };
+    let system_flag = half.system_flag() & !flag::TRANSACTION | COMMITTED;
+    let prepared_offset = half.log_offset();
+    Some(RecordBody { topic, queue, system_flag, prepared_offset, properties, ..RecordBody::of(half) })
 }
 
 #[cfg(test)]

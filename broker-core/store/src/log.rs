@@ -115,6 +115,11 @@ impl Log {
         self.shared.acked()
     }
 
+    /// Everything staged so far, by whomever, is stored once [`Log::acked`] has reached this.
+    pub fn staged_end(&self) -> LogOffset {
+        self.shared.sequencer.lock().end()
+    }
+
     /// Everything before this outlives a power cut.
     pub fn durable(&self) -> LogOffset {
         self.shared.durable()

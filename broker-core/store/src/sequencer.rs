@@ -221,6 +221,11 @@ impl Sequencer {
         self.staged_bytes
     }
 
+    /// Everything staged lies before this.
+    pub(crate) fn end(&self) -> LogOffset {
+        self.next
+    }
+
     /// Tells that a reserved segment is there, or that there was no room for one.
     pub(crate) fn set_spare(&mut self, spare: bool, full: bool) {
         self.spare = spare;

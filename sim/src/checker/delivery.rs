@@ -134,8 +134,8 @@ impl DeliveryChecker {
     pub(crate) fn accepted(&mut self, stream: usize, number: u64) -> bool {
         let fates = &mut self.streams[stream].fates;
         // The event may be gone from the log, under another life's power cut.
-        let Ok(at) = fates.binary_search_by_key(&number, |fate| fate.number) else { return false };
-        std::mem::replace(&mut fates[at].accepted, true)
+        let Some(fate) = fates.iter_mut().find(|fate| fate.number == number) else { return false };
+        std::mem::replace(&mut fate.accepted, true)
     }
 
     /// A cursor was committed.

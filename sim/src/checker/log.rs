@@ -13,6 +13,10 @@ pub(crate) enum Content {
     Event(u64),
     /// The dead letter of a stream's event.
     Letter { stream: usize, offset: QueueOffset },
+    /// A delayed message, or a recall.
+    Delayed,
+    /// The half message of the event with this number.
+    Half(u64),
     /// State.
     State,
 }
@@ -101,6 +105,11 @@ impl LogChecker {
     /// What is in a queue, acknowledged or not.
     pub(crate) fn queue_len(&self, topic: Topic, queue: QueueId) -> u64 {
         self.queues.get(&(topic, queue)).map_or(0, |queue| queue.len() as u64)
+    }
+
+    /// How many groups are acknowledged.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.acked
     }
 
     /// How many groups must still be acknowledged.

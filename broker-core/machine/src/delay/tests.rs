@@ -1,5 +1,5 @@
 use super::*;
-use halley_model::{RecordBody, record::Place};
+use halley_model::record::Place;
 
 const NOW: Millis = 1_700_000_000_000;
 
@@ -86,4 +86,29 @@ fn a_timer_waits_and_comes_back() {
         ("TIMER_DEQUEUE_MS", &dequeued),
     ];
     assert_eq!(delivered, raw(&expected));
+}
+
+#[test]
+fn what_is_recalled_is_done_and_not_delivered() {
+    let waiting = |key: &str, recalls: Option<&str>| {
+        let mut stored = Vec::new();
+        let mut asked = raw(&[("UNIQ_KEY", key), ("TIMER_DELAY_MS", "40")]);
+        if let Some(recalls) = recalls {
+            property::push(&mut asked, property::TIMER_DELETE_KEY, recalls);
+        }
+        Due::At(NOW + 40).detour(&asked, "orders", 2, NOW, &mut stored);
+        record(&stored)
+    };
+    let messages = [waiting("K1", None), waiting("K2", None), b"damaged".to_vec()];
+    let recalls = [waiting("R", Some("orders_K1"))];
+    let timers: Vec<_> = (0..3).map(|offset| Timer::message(NOW + 40, offset)).collect();
+    let recall = Timer::recall(NOW + 40, 3);
+    let batch = Batch { recalls: vec![recall], messages: timers.clone(), recalls_end: true };
+    let (delivered, done) = deliveries(&batch, &recalls, &messages, NOW + 41);
+    let [only] = &delivered[..] else { panic!("{delivered:?}") };
+    assert_eq!((only.body().topic, only.body().queue), ("orders", 2));
+    assert_eq!(property::get(only.body().properties, "UNIQ_KEY"), Some("K2"));
+    assert_eq!(done, [&timers[..], &[recall]].concat());
+    let (_, done) = deliveries(&batch, &recalls, &messages[..1], NOW + 41);
+    assert_eq!(done, timers[..1]);
 }
