@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The figures of docs/performance.md: the same loads against a real RocketMQ 5.5.0 and against Halley, in turn. Needs a JDK 17 and
-# Maven; about four minutes; only loopback.
+# Maven; about eight minutes; only loopback.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release --locked
@@ -14,7 +14,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-NAME=bench NS=$ns BROKER=$broker scripts/rocketmq.sh up
+NAME=bench NS=$ns BROKER=$broker BROKER_CONF=timerWheelEnable=true scripts/rocketmq.sh up
 rocketmq_pid=$(pgrep -f 'BrokerStartup.*bench' | head -1)
 echo "server: {data: $work/data, durability: os}" >"$work/halley.yaml"
 started=$(date +%s%N)
@@ -28,12 +28,36 @@ for _ in 1 2; do
   echo "== RocketMQ"; "$halley" bench send --peer "127.0.0.1:$ns" --warmup 8 --server-pid "$rocketmq_pid"
   echo "== Halley"; "$halley" bench send --server-pid "$halley_pid"
 done
+for rate in 5000 10000; do
+  echo "== RocketMQ at a fixed rate"; "$halley" bench send --rate "$rate" --peer "127.0.0.1:$ns" --server-pid "$rocketmq_pid"
+  echo "== Halley at a fixed rate"; "$halley" bench send --rate "$rate" --server-pid "$halley_pid"
+done
 echo "== RocketMQ"; "$halley" bench pull --peer "127.0.0.1:$ns" --messages 400000 --connections 8 --server-pid "$rocketmq_pid"
 echo "== Halley"; "$halley" bench pull --messages 400000 --connections 8 --server-pid "$halley_pid"
+echo "== RocketMQ"; "$halley" bench pop --peer "127.0.0.1:$ns" --messages 200000 --connections 8 --server-pid "$rocketmq_pid"
+echo "== Halley"; "$halley" bench pop --messages 200000 --connections 8 --server-pid "$halley_pid"
+echo "== RocketMQ"; "$halley" bench timers --peer "127.0.0.1:$ns" --messages 100000 --ahead 40 --server-pid "$rocketmq_pid"
+echo "== Halley"; "$halley" bench timers --messages 100000 --ahead 20 --server-pid "$halley_pid"
+echo "== Halley"; "$halley" bench timers --messages 1000000 --ahead 40 --server-pid "$halley_pid"
 "$halley" bench baseline &
 baseline_pid=$!
 sleep 0.5
 for _ in 1 2; do
   echo "== axum"; "$halley" bench ingress --address 127.0.0.1:8089 --connections 32 --server-pid "$baseline_pid"
   echo "== Halley"; "$halley" bench ingress --connections 32 --server-pid "$halley_pid"
+done
+
+# Acknowledged only when synced: both start anew.
+kill "$halley_pid" "$baseline_pid"
+wait "$halley_pid" || true
+NAME=bench NS=$ns BROKER=$broker scripts/rocketmq.sh down
+NAME=bench NS=$ns BROKER=$broker FLUSH=sync scripts/rocketmq.sh up
+rocketmq_pid=$(pgrep -f 'BrokerStartup.*bench' | head -1)
+echo "server: {data: $work/synced, durability: sync}" >"$work/halley.yaml"
+"$halley" serve --config "$work/halley.yaml" 2>"$work/log" &
+halley_pid=$!
+until grep -q ready "$work/log"; do sleep 0.001; done
+for _ in 1 2; do
+  echo "== RocketMQ, synced"; "$halley" bench send --connections 1 --peer "127.0.0.1:$ns" --warmup 4 --server-pid "$rocketmq_pid"
+  echo "== Halley, synced"; "$halley" bench send --connections 1 --server-pid "$halley_pid"
 done

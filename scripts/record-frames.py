@@ -63,6 +63,8 @@ def pump(source, target, codes):
             code, opaque, flag = header(frame)
             if flag & 1 == 0:
                 name = REQUESTS.get(code, f"code{code}")
+                if code == 34 and b'"groupName"' in frame.partition(b'"consumerDataSet"')[2].partition(b'"producerDataSet"')[0]:
+                    name = "heartbeat-consumer"
                 codes[opaque] = name
                 save(name, frame)
             elif opaque in codes and code == 0:

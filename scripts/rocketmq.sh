@@ -8,8 +8,10 @@
 #
 # Environment (defaults in brackets):
 #   NAME [oracle]      instance; several may run side by side on different ports
+#   ONLY [all]         namesrv or broker: start only that one; brokers then expect a name server at NS
 #   NS [19876]         name server port
 #   BROKER [20911]     broker port; the broker also takes BROKER-2 and BROKER+1
+#   BROKERS [1]        masters of one cluster, each 10 ports above the one before: broker-NAME, broker-NAME-2, broker-NAME-3
 #   PROXY [0]          gRPC proxy port, PROXY+1 for Remoting; 0 means no proxy
 #   FLUSH [async]      async or sync: acknowledge before or after the write to disk
 #   HEAP [512m]        broker heap
@@ -19,8 +21,10 @@
 set -euo pipefail
 
 name=${NAME:-oracle}
+only=${ONLY:-all}
 namesrv_port=${NS:-19876}
 broker_port=${BROKER:-20911}
+brokers=${BROKERS:-1}
 proxy_port=${PROXY:-0}
 flush=${FLUSH:-async}
 heap=${HEAP:-512m}
@@ -61,36 +65,44 @@ start_java() {
     --add-opens=java.base/sun.nio.ch=ALL-UNNAMED "$@" >"$run/$program.out" 2>&1 </dev/null &
   local process=$!
   echo "$process" >"$run/$program.pid"
-  until grep -q "$ready" "$run/$program.out"; do
+  until grep -qs "$ready" "$run/$program.out"; do
     kill -0 "$process" 2>/dev/null || { tail -n 20 "$run/$program.out" >&2; fail "$program ended at start"; }
     sleep 0.1
   done
   echo "$program pid=$process"
 }
 
+# Program and configuration of the broker with this number are called broker, broker-2, broker-3.
+program_of() { [ "$1" = 1 ] && echo broker || echo "broker-$1"; }
+
 configure() {
+  local number suffix store
   mkdir -p "$run/logs"
   printf 'listenPort=%s\nbindAddress=127.0.0.1\n' "$namesrv_port" >"$run/namesrv.conf"
-  {
-    echo "brokerClusterName=DefaultCluster"
-    echo "brokerName=broker-$name"
-    echo "brokerId=0"
-    echo "brokerRole=ASYNC_MASTER"
-    case $flush in
-      async) echo "flushDiskType=ASYNC_FLUSH" ;;
-      sync) echo "flushDiskType=SYNC_FLUSH" ;;
-      *) fail "FLUSH must be async or sync, not $flush" ;;
-    esac
-    echo "brokerIP1=127.0.0.1"
-    echo "bindAddress=127.0.0.1"
-    echo "listenPort=$broker_port"
-    echo "namesrvAddr=127.0.0.1:$namesrv_port"
-    echo "storePathRootDir=$run/store"
-    echo "storePathCommitLog=$run/store/commitlog"
-    # Off by default in a real broker; SQL92 subscriptions need it.
-    echo "enablePropertyFilter=true"
-    echo "${BROKER_CONF:-}"
-  } >"$run/broker.conf"
+  for number in $(seq "$brokers"); do
+    suffix=$([ "$number" = 1 ] || echo "-$number")
+    store=$run/store$suffix
+    {
+      echo "brokerClusterName=DefaultCluster"
+      echo "brokerName=broker-$name$suffix"
+      echo "brokerId=0"
+      echo "brokerRole=ASYNC_MASTER"
+      case $flush in
+        async) echo "flushDiskType=ASYNC_FLUSH" ;;
+        sync) echo "flushDiskType=SYNC_FLUSH" ;;
+        *) fail "FLUSH must be async or sync, not $flush" ;;
+      esac
+      echo "brokerIP1=127.0.0.1"
+      echo "bindAddress=127.0.0.1"
+      echo "listenPort=$((broker_port + 10 * (number - 1)))"
+      echo "namesrvAddr=127.0.0.1:$namesrv_port"
+      echo "storePathRootDir=$store"
+      echo "storePathCommitLog=$store/commitlog"
+      # Off by default in a real broker; SQL92 subscriptions need it.
+      echo "enablePropertyFilter=true"
+      echo "${BROKER_CONF:-}"
+    } >"$run/$(program_of "$number").conf"
+  done
   cat >"$run/proxy.json" <<JSON
 {"rocketMQClusterName": "DefaultCluster", "namesrvAddr": "127.0.0.1:$namesrv_port", "proxyMode": "CLUSTER",
  "grpcServerPort": $proxy_port, "remotingListenPort": $((proxy_port + 1))}
@@ -100,11 +112,21 @@ JSON
 up() {
   command -v java >/dev/null || fail "java not found: install a JDK 17"
   install
-  [ ! -e "$run/broker.pid" ] || fail "instance $name is up already or was not taken down: run '$0 down' first"
+  [ ! -e "$run" ] || fail "instance $name is up already or was not taken down: run '$0 down' first"
   configure
-  start_java namesrv 'boot success' -Xmx256m -cp "$jars/*" org.apache.rocketmq.namesrv.NamesrvStartup -c "$run/namesrv.conf"
-  start_java broker 'boot success' -Xms"$heap" -Xmx"$heap" -XX:MaxDirectMemorySize=4g -cp "$jars/*" \
-    org.apache.rocketmq.broker.BrokerStartup -c "$run/broker.conf"
+  case $only in
+    all | namesrv | broker) ;;
+    *) fail "ONLY must be namesrv or broker, not $only" ;;
+  esac
+  [ "$only" = broker ] ||
+    start_java namesrv 'boot success' -Xmx256m -cp "$jars/*" org.apache.rocketmq.namesrv.NamesrvStartup -c "$run/namesrv.conf"
+  [ "$only" != namesrv ] || return 0
+  local number program
+  for number in $(seq "$brokers"); do
+    program=$(program_of "$number")
+    start_java "$program" 'boot success' -Xms"$heap" -Xmx"$heap" -XX:MaxDirectMemorySize=4g -cp "$jars/*" \
+      org.apache.rocketmq.broker.BrokerStartup -c "$run/$program.conf"
+  done
   if [ "$proxy_port" != 0 ]; then
     mkdir -p "$run/conf"
     cp "$run/proxy.json" "$run/conf/rmq-proxy.json"
@@ -115,7 +137,7 @@ up() {
 
 down() {
   local program process
-  for program in proxy broker namesrv; do
+  for program in proxy $(cd "$run" 2>/dev/null && ls -d broker*.pid 2>/dev/null | sed 's/[.]pid$//') namesrv; do
     [ -e "$run/$program.pid" ] || continue
     process=$(cat "$run/$program.pid")
     kill "$process" 2>/dev/null || true
@@ -133,5 +155,5 @@ case ${1:-} in
   down) down ;;
   install) install ;;
   classpath) install; echo "$jars/*" ;;
-  *) sed -n '2,20p' "$0"; exit 2 ;;
+  *) sed -n '2,22p' "$0"; exit 2 ;;
 esac

@@ -18,6 +18,7 @@ Examples:
   halley serve --config halley.yaml       as the file says
   halley validate halley.yaml             all errors of a configuration, with line and column
   halley test halley.yaml                 run the file's own tests of its rules
+  halley admin topics list                topics, groups, offsets and clients of a broker
   halley bench send --peer 127.0.0.1:9876 load a broker and measure it";
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Validate(Validate),
     /// Run the tests that configuration files hold for their rules
     Test(Test),
+    /// Look at topics, groups, offsets and clients of a broker, and change them
+    Admin(Admin),
     /// Load a server and print throughput, latency and CPU cost
     Bench(halley_bench::Arguments),
 }
@@ -99,4 +102,143 @@ pub(crate) struct Test {
     /// Print results as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What to ask of a broker.
+#[derive(Debug, Args)]
+#[command(after_help = ADMIN_EXAMPLES)]
+pub(crate) struct Admin {
+    /// The broker, a Halley or a RocketMQ 5
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10911", global = true)]
+    pub(crate) broker: String,
+    /// The name server, for `cluster`
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9876", global = true)]
+    pub(crate) namesrv: String,
+    /// Print JSON instead of a table
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: AdminCommand,
+}
+
+const ADMIN_EXAMPLES: &str = "\
+Examples:
+  halley admin cluster                                   all brokers of the name server
+  halley admin topics create orders --queues 16
+  halley admin topics show orders --broker 10.0.0.7:10911
+  halley admin consumers topic:orders                    which groups read the topic
+  halley admin offsets show billing                      how far a group is, and how far behind
+  halley admin offsets reset billing orders --to-latest
+  halley admin groups list --json";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// All brokers, and what they did today
+    Cluster,
+    /// Topics and their queues
+    Topics {
+        #[command(subcommand)]
+        command: TopicCommand,
+    },
+    /// Consumer groups and their settings
+    Groups {
+        #[command(subcommand)]
+        command: GroupCommand,
+    },
+    /// What groups have consumed
+    Offsets {
+        #[command(subcommand)]
+        command: OffsetCommand,
+    },
+    /// The connected clients of a group, or the groups of `topic:NAME`
+    Consumers {
+        /// The group, or topic:NAME
+        group: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// All topics of the broker
+    List,
+    /// A topic's queues
+    Show { topic: String },
+    /// Create a topic, or change the number of its queues
+    Create {
+        topic: String,
+        /// Queues to read and to write
+        #[arg(long, default_value_t = 8)]
+        queues: u16,
+        /// An attribute, such as message.type=FIFO
+        #[arg(long, value_name = "NAME=VALUE")]
+        attribute: Vec<String>,
+    },
+    /// Delete a topic with its messages and what groups committed in it
+    Delete { topic: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// All groups of the broker
+    List,
+    /// A group's settings
+    Show { group: String },
+    /// Create a group with the usual settings
+    Create { group: String },
+    /// Delete a group
+    Delete {
+        group: String,
+        /// Also what it committed
+        #[arg(long)]
+        offsets: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OffsetCommand {
+    /// How far a group is
+    Show {
+        group: String,
+        /// In this topic alone
+        topic: Option<String>,
+    },
+    /// Set a group back or forth; its consumers hear of it at their next pull
+    Reset {
+        group: String,
+        topic: String,
+        #[command(flatten)]
+        to: ResetTo,
+        /// In this queue alone
+        #[arg(long)]
+        queue: Option<i32>,
+    },
+}
+
+/// Where to set a group.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ResetTo {
+    /// To the first message that is still there
+    #[arg(long)]
+    to_earliest: bool,
+    /// To the end
+    #[arg(long)]
+    to_latest: bool,
+    /// To what was stored at this time, in milliseconds since the epoch
+    #[arg(long, value_name = "MS")]
+    to_time: Option<i64>,
+    /// To this offset, with --queue
+    #[arg(long, value_name = "OFFSET")]
+    to_offset: Option<i64>,
+}
+
+impl ResetTo {
+    /// As request 222 has it: a time, negative for the end, or an offset.
+    pub(crate) fn time_and_offset(&self) -> (i64, Option<i64>) {
+        match (self.to_earliest, self.to_latest) {
+            (true, _) => (0, None),
+            (_, true) => (-1, None),
+            (false, false) => (self.to_time.unwrap_or(-1), self.to_offset),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod admin;
 mod check;
 mod run;
 
@@ -15,6 +16,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Serve(arguments) => run::serve(arguments),
         Command::Validate(arguments) => check::validate(&arguments),
         Command::Test(arguments) => check::test(&arguments),
+        Command::Admin(arguments) => admin::run(arguments),
         Command::Bench(arguments) => Ok(halley_bench::run(arguments)?),
     }
 }

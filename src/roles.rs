@@ -5,8 +5,8 @@
 
 use crate::{admin, commands::Error};
 use halley_backend::Backend;
-use halley_bridge::{Bridge, Metrics};
-use halley_broker::{Broker, Durability, Options, Recovery};
+use halley_bridge::Bridge;
+use halley_broker::{Broker, Durability, NameServer, Options, Recovery};
 use halley_connector_http as http;
 use halley_ingress::{IngressMetrics, Limits};
 use halley_rules::{Config, config};
@@ -38,94 +38,129 @@ const CLIENT_DRAIN: Duration = Duration::from_millis(1200);
 /// After the store stopped, waiting clients have this long to get their errors.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// A name server hears within this time that its broker leaves.
+const FAREWELL: Duration = Duration::from_millis(600);
+
 /// A running server.
 pub(crate) struct Running {
-    broker: Broker,
-    bridge: Bridge,
+    broker: Option<Broker>,
+    bridge: Option<Bridge>,
     ready: Arc<AtomicBool>,
     config: Arc<Config>,
     addresses: Addresses,
-    /// Tells the ingress to take nothing new.
-    stop_ingress: watch::Sender<bool>,
+    /// Tells the ingress to take nothing new, and name servers elsewhere that the broker leaves.
+    stop_intake: watch::Sender<bool>,
     /// Tells listeners and housekeeping to end.
     stop_clients: watch::Sender<bool>,
-    ingress: JoinHandle<()>,
+    ingress: Option<JoinHandle<()>>,
+    registrars: Vec<JoinHandle<()>>,
     clients: Vec<JoinHandle<()>>,
 }
 
 /// Where the listeners really are; port 0 was resolved.
 struct Addresses {
-    namesrv: SocketAddr,
-    broker: SocketAddr,
-    ingress: SocketAddr,
+    namesrv: Option<SocketAddr>,
+    broker: Option<SocketAddr>,
+    ingress: Option<SocketAddr>,
     admin: SocketAddr,
+}
+
+/// Bound, and not yet served.
+struct Listeners {
+    namesrv: Option<TcpListener>,
+    broker: Option<TcpListener>,
+    ingress: Option<TcpListener>,
+    admin: TcpListener,
 }
 
 /// Starts everything the configuration says.
 pub(crate) async fn start(config: Config, data: PathBuf) -> Result<Running, Error> {
     let config = Arc::new(config);
-    let server = &config.server;
-    let namesrv = bind("server.namesrv.listen", server.namesrv).await?;
-    let remoting = bind("server.broker.listen", server.broker).await?;
-    let ingress = bind("server.ingress.listen", server.ingress).await?;
-    let admin = bind("server.admin.listen", server.admin).await?;
-    let addresses = Addresses {
-        namesrv: namesrv.local_addr()?,
-        broker: remoting.local_addr()?,
-        ingress: ingress.local_addr()?,
-        admin: admin.local_addr()?,
-    };
-    let (broker, recovery) = open(server, data, server.advertise.unwrap_or(addresses.broker)).await?;
-    report(&recovery);
-    ensure_topics(&broker, &config).await?;
-
-    let (stop_ingress, ingress_stopped) = watch::channel(false);
-    let (stop_clients, clients_stopped) = watch::channel(false);
-    let (backend, ready) = (Arc::new(broker.clone()), Arc::new(AtomicBool::new(false)));
-    let ingress_metrics = IngressMetrics::default();
-    let bridge = Bridge::start(backend.clone(), &config, sinks()).await?;
-    let status =
-        Arc::new(ServerStatus::new(broker.clone(), &ingress_metrics, &bridge.metrics(), ready.clone()));
-
-    let spawn_clients = |broker: Broker, stopped: watch::Receiver<bool>| {
-        let (names, brokers, house, time) = (broker.clone(), broker.clone(), broker.clone(), broker);
-        let (for_names, for_broker, for_house) = (stopped.clone(), stopped.clone(), stopped.clone());
-        vec![
-            tokio::spawn(async move { names.serve_names(namesrv, for_names).await }),
-            tokio::spawn(async move { brokers.serve(remoting, for_broker).await }),
-            tokio::spawn(async move { house.keep_house(for_house).await }),
-            tokio::spawn(async move { time.keep_time(stopped).await }),
-        ]
-    };
-    let mut clients = spawn_clients(broker.clone(), clients_stopped.clone());
-    clients.push(tokio::spawn(async move {
-        let mut stopped = clients_stopped;
-        let shutdown = async move {
-            // The sender lives as long as the server.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        };
-        if let Err(error) = admin::serve(admin, status, shutdown).await {
-            tracing::error!(%error, "the admin port ended");
+    let (listeners, addresses) = bind_all(&config.server).await?;
+    let broker = match addresses.broker {
+        None => None,
+        Some(listening) => {
+            let address = config.server.advertise.unwrap_or(listening);
+            let (broker, recovery) = open(&config.server, data.clone(), address).await?;
+            report(&recovery);
+            ensure_topics(&broker, &config).await?;
+            Some(broker)
         }
-    }));
-    let serve = halley_ingress::serve(
-        ingress,
-        backend,
-        config.clone(),
-        Limits::default(),
-        ingress_metrics,
-        ingress_stopped,
-    );
-    let ingress = tokio::spawn(serve);
+    };
+    let names = match &broker {
+        Some(broker) => broker.name_server(),
+        None => Some(open_names(data).await?),
+    };
+
+    let (stop_intake, intake_stopped) = watch::channel(false);
+    let (stop_clients, clients_stopped) = watch::channel(false);
+    let ready = Arc::new(AtomicBool::new(false));
+    let ingress_metrics = IngressMetrics::default();
+    let mut status = ServerStatus::new(broker.clone(), ready.clone());
+    let bridge = match &broker {
+        None => None,
+        Some(broker) => {
+            let bridge = Bridge::start(Arc::new(broker.clone()), &config, sinks()).await?;
+            ingress_metrics.register(&mut status.registry);
+            bridge.metrics().register(&mut status.registry);
+            Some(bridge)
+        }
+    };
+    let Listeners { namesrv, broker: remoting, ingress, admin } = listeners;
+    let mut clients = vec![serve_admin(admin, status, clients_stopped.clone())];
+    if let (Some(names), Some(listener)) = (names, namesrv) {
+        let (house, stopped) = (names.clone(), clients_stopped.clone());
+        clients.push(tokio::spawn(async move { house.keep_house(stopped).await }));
+        let stopped = clients_stopped.clone();
+        clients.push(tokio::spawn(async move { names.serve(listener, stopped).await }));
+    }
+    let mut registrars = Vec::new();
+    if let (Some(broker), Some(listener)) = (&broker, remoting) {
+        let (house, stopped) = (broker.clone(), clients_stopped.clone());
+        clients.push(tokio::spawn(async move { house.keep_house(stopped).await }));
+        let (time, stopped) = (broker.clone(), clients_stopped.clone());
+        clients.push(tokio::spawn(async move { time.keep_time(stopped).await }));
+        let (serving, stopped) = (broker.clone(), clients_stopped.clone());
+        clients.push(tokio::spawn(async move { serving.serve(listener, stopped).await }));
+        for name_server in &config.server.register_at {
+            let (broker, name_server, stopped) =
+                (broker.clone(), name_server.clone(), intake_stopped.clone());
+            registrars.push(tokio::spawn(async move { broker.register_at(name_server, stopped).await }));
+        }
+    }
+    let ingress = broker.as_ref().zip(ingress).map(|(broker, listener)| {
+        let (backend, config) = (Arc::new(broker.clone()), config.clone());
+        let limits = Limits::default();
+        tokio::spawn(halley_ingress::serve(
+            listener,
+            backend,
+            config,
+            limits,
+            ingress_metrics,
+            intake_stopped,
+        ))
+    });
     ready.store(true, Ordering::Release);
+    let Addresses { namesrv, broker: remoting, ingress: events, admin } = &addresses;
     tracing::info!(
-        ingress = %addresses.ingress,
-        namesrv = %addresses.namesrv,
-        broker = %addresses.broker,
-        admin = %addresses.admin,
+        ingress = events.map(tracing::field::display),
+        namesrv = namesrv.map(tracing::field::display),
+        broker = remoting.map(tracing::field::display),
+        %admin,
         "ready"
     );
-    Ok(Running { broker, bridge, ready, config, addresses, stop_ingress, stop_clients, ingress, clients })
+    Ok(Running {
+        broker,
+        bridge,
+        ready,
+        config,
+        addresses,
+        stop_intake,
+        stop_clients,
+        ingress,
+        registrars,
+        clients,
+    })
 }
 
 impl Running {
@@ -133,10 +168,17 @@ impl Running {
     pub(crate) fn greet(&self) {
         let Addresses { namesrv, broker, ingress, admin } = &self.addresses;
         println!("Halley is ready.");
-        println!("  CloudEvents over HTTP   http://{ingress}/{{bus}}");
-        println!("  RocketMQ name server    {namesrv}");
-        println!("  RocketMQ broker         {broker}");
+        if let Some(ingress) = ingress {
+            println!("  CloudEvents over HTTP   http://{ingress}/{{bus}}");
+        }
+        if let Some(namesrv) = namesrv {
+            println!("  RocketMQ name server    {namesrv}");
+        }
+        if let Some(broker) = broker {
+            println!("  RocketMQ broker         {broker}");
+        }
         println!("  health and metrics      http://{admin}/metrics");
+        let Some(ingress) = ingress else { return };
         for bus in &self.config.buses {
             println!("  bus {:<20}topic {}", bus.name, bus.topic);
         }
@@ -151,7 +193,7 @@ impl Running {
     pub(crate) async fn run_until_stopped(mut self) -> Option<String> {
         let failed = tokio::select! {
             () = stop_signal() => None,
-            reason = self.broker.wait_failed() => Some(reason),
+            reason = wait_failed(self.broker.as_ref()) => Some(reason),
         };
         self.ready.store(false, Ordering::Release);
         match &failed {
@@ -161,30 +203,88 @@ impl Running {
                 tokio::time::sleep(LAST_WORDS).await;
             }
         }
-        self.stop_ingress.send_replace(true);
-        join(&mut self.ingress, "ingress").await;
-        self.bridge.stop(BRIDGE_DRAIN).await;
-        self.stop_clients.send_replace(true);
-        let until = Instant::now() + CLIENT_DRAIN;
-        for mut client in self.clients {
-            if timeout_at(until, join(&mut client, "listener")).await.is_err() {
-                // Half-open connections, for instance at the admin port, end with the process.
-                client.abort();
-            }
+        self.stop_intake.send_replace(true);
+        join_until(Instant::now() + FAREWELL, self.registrars, "registration").await;
+        if let Some(mut ingress) = self.ingress {
+            join(&mut ingress, "ingress").await;
         }
-        let broker = self.broker;
-        let closed = tokio::task::spawn_blocking(move || broker.close()).await;
-        if let Err(error) = closed {
-            tracing::error!(%error, "the log was not closed in order");
+        if let Some(bridge) = self.bridge {
+            bridge.stop(BRIDGE_DRAIN).await;
+        }
+        self.stop_clients.send_replace(true);
+        // Half-open connections, for instance at the admin port, end with the process.
+        join_until(Instant::now() + CLIENT_DRAIN, self.clients, "listener").await;
+        if let Some(broker) = self.broker.take() {
+            let closed = tokio::task::spawn_blocking(move || broker.close()).await;
+            if let Err(error) = closed {
+                tracing::error!(%error, "the log was not closed in order");
+            }
         }
         tracing::info!("stopped");
         failed
     }
 }
 
+/// Ends when the store stopped by itself, never where there is none.
+async fn wait_failed(broker: Option<&Broker>) -> String {
+    match broker {
+        Some(broker) => broker.wait_failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn serve_admin(
+    listener: TcpListener,
+    status: ServerStatus,
+    mut stopped: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let shutdown = async move {
+            // The sender lives as long as the server.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        if let Err(error) = admin::serve(listener, Arc::new(status), shutdown).await {
+            tracing::error!(%error, "the admin port ended");
+        }
+    })
+}
+
+/// Waits for tasks that were told to end; those that do not in time are cancelled.
+async fn join_until(until: Instant, tasks: Vec<JoinHandle<()>>, what: &str) {
+    for mut task in tasks {
+        if timeout_at(until, join(&mut task, what)).await.is_err() {
+            task.abort();
+        }
+    }
+}
+
 async fn join(task: &mut JoinHandle<()>, what: &str) {
     if let Err(error) = task.await {
         tracing::error!(%error, what, "a task ended badly");
+    }
+}
+
+async fn bind_all(server: &config::Server) -> Result<(Listeners, Addresses), Error> {
+    let listeners = Listeners {
+        namesrv: bind_if("server.namesrv.listen", server.namesrv).await?,
+        broker: bind_if("server.broker.listen", server.broker).await?,
+        ingress: bind_if("server.ingress.listen", server.ingress).await?,
+        admin: bind("server.admin.listen", server.admin).await?,
+    };
+    let address = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
+    let addresses = Addresses {
+        namesrv: address(&listeners.namesrv)?,
+        broker: address(&listeners.broker)?,
+        ingress: address(&listeners.ingress)?,
+        admin: listeners.admin.local_addr()?,
+    };
+    Ok((listeners, addresses))
+}
+
+async fn bind_if(key: &str, address: Option<SocketAddr>) -> Result<Option<TcpListener>, Error> {
+    match address {
+        Some(address) => bind(key, address).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -203,6 +303,8 @@ async fn open(
         data,
         cluster: server.cluster.clone(),
         name: server.broker_name.clone(),
+        id: server.broker_id,
+        name_server: server.namesrv.is_some(),
         address,
         durability: match server.durability {
             config::Durability::Os => Durability::Os,
@@ -211,6 +313,15 @@ async fn open(
     };
     // Recovery reads the disk.
     Ok(tokio::task::spawn_blocking(move || Broker::open(options)).await??)
+}
+
+/// A name server without a broker.
+async fn open_names(data: PathBuf) -> Result<NameServer, Error> {
+    let opened = {
+        let data = data.clone();
+        tokio::task::spawn_blocking(move || NameServer::open(data)).await?
+    };
+    opened.map_err(|error| format!("the name server's files in {}: {error}", data.display()).into())
 }
 
 fn report(recovery: &Recovery) {
@@ -271,24 +382,25 @@ async fn stop_signal() {
 
 /// What the admin port tells.
 struct ServerStatus {
-    broker: Broker,
+    broker: Option<Broker>,
     registry: Registry,
     ready: Arc<AtomicBool>,
 }
 
 impl ServerStatus {
-    fn new(broker: Broker, ingress: &IngressMetrics, bridge: &Metrics, ready: Arc<AtomicBool>) -> Self {
+    fn new(broker: Option<Broker>, ready: Arc<AtomicBool>) -> Self {
         let mut registry = Registry::default();
-        broker.register_metrics(&mut registry);
-        ingress.register(&mut registry);
-        bridge.register(&mut registry);
+        if let Some(broker) = &broker {
+            broker.register_metrics(&mut registry);
+        }
         Self { broker, registry, ready }
     }
 }
 
 impl admin::Status for ServerStatus {
     fn failed(&self) -> Option<String> {
-        self.broker.failed().map(|reason| format!("the store stopped: {reason}"))
+        let failed = self.broker.as_ref().and_then(Broker::failed);
+        failed.map(|reason| format!("the store stopped: {reason}"))
     }
 
     fn unready(&self) -> Option<String> {
@@ -297,7 +409,9 @@ impl admin::Status for ServerStatus {
     }
 
     fn metrics(&self) -> String {
-        self.broker.refresh_metrics();
+        if let Some(broker) = &self.broker {
+            broker.refresh_metrics();
+        }
         let mut out = String::new();
         match text::encode(&mut out, &self.registry) {
             Ok(()) => out,

@@ -12,11 +12,13 @@ mod deliver;
 mod floor;
 mod ingress;
 mod load;
+mod pop;
 mod process;
 mod pull;
 mod remoting;
 mod report;
 mod send;
+mod timers;
 
 use clap::{Args, Subcommand};
 use std::{process::ExitCode, time::Duration};
@@ -34,6 +36,10 @@ enum Load {
     Send(send::Arguments),
     /// Fill a topic, then pull it all in batches of 32 and check it
     Pull(pull::Arguments),
+    /// Fill a topic, then pop it all in batches of 32, acknowledge each message and check it
+    Pop(pop::Arguments),
+    /// Store timers, then receive them and see how late they are
+    Timers(timers::Arguments),
     /// Post CloudEvents over HTTP
     Ingress(ingress::Arguments),
     /// Post CloudEvents and receive them again at an HTTP target
@@ -106,6 +112,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         match arguments.load {
             Load::Send(arguments) => send::run(arguments).await,
             Load::Pull(arguments) => pull::run(arguments).await,
+            Load::Pop(arguments) => pop::run(arguments).await,
+            Load::Timers(arguments) => timers::run(arguments).await,
             Load::Ingress(arguments) => ingress::run(arguments).await,
             Load::Deliver(arguments) => deliver::run(arguments).await,
             Load::Floor(arguments) => floor::run(arguments).await,

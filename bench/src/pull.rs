@@ -21,7 +21,7 @@ use std::{
 use tokio::time::Instant;
 
 /// Messages in one batch while filling.
-const FILL_BATCH: u64 = 128;
+pub(crate) const FILL_BATCH: u64 = 128;
 
 /// What to pull, and where.
 #[derive(Debug, Clone, Args)]
@@ -89,12 +89,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Error> {
     Ok(())
 }
 
-fn server_usage(shape: &Shape) -> Result<Option<process::Usage>, Error> {
+pub(crate) fn server_usage(shape: &Shape) -> Result<Option<process::Usage>, Error> {
     shape.server_pid.map(|pid| process::usage(Some(pid))).transpose()
 }
 
 /// Stores `count` messages in batches, each with its number at the beginning of its body.
-async fn fill(broker: SocketAddr, topic: &str, queue: u32, count: u64, size: usize) -> Result<(), Error> {
+pub(crate) async fn fill(
+    broker: SocketAddr,
+    topic: &str,
+    queue: u32,
+    count: u64,
+    size: usize,
+) -> Result<(), Error> {
     let mut connection = Connection::open(broker).await?;
     let mut body = vec![b'x'; size.max(8)];
     let mut out = BytesMut::new();

@@ -95,7 +95,7 @@ pub(crate) fn check(frame: &Frame<'_>) -> Result<(), Error> {
 /// The broker behind a name server, and the topic on it with that many queues.
 pub(crate) async fn prepare(peer: SocketAddr, topic: &str, queues: u32) -> Result<SocketAddr, Error> {
     let mut names = Connection::open(peer).await?;
-    let route = GetRouteInfo { topic: "TBW102".into(), accept_standard_json_only: true };
+    let route = GetRouteInfo { topic: "TBW102".into(), accept_standard_json_only: true, zone: None };
     let body = names.ask(NamesrvCode::GetRouteInfoByTopic, &route.fields()).await?;
     let route = TopicRoute::decode(&body).map_err(Error::new)?;
     let address = route.brokers.first().and_then(|broker| broker.addresses.get(&0));

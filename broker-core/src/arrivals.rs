@@ -1,6 +1,6 @@
 //! Who waits for records in a queue: parked pulls of clients, and tasks of this process.
 
-use crate::outbox::Outbox;
+use crate::{outbox::Outbox, pop::polling::Polling};
 use halley_model::QueueId;
 use parking_lot::Mutex;
 use std::{
@@ -30,6 +30,8 @@ pub(crate) struct Arrivals {
     // Lets the log thread pass without a lock while nobody waits anywhere.
     count: AtomicUsize,
     waiting: Mutex<HashMap<Box<str>, ByQueue, BuildHasherDefault<DefaultHasher>>>,
+    /// Who waits for messages to pop.
+    pub(crate) polling: Polling,
 }
 
 impl Arrivals {
@@ -60,22 +62,20 @@ impl Arrivals {
 
     /// Records arrived in these queues.
     pub(crate) fn notify<'a>(&self, queues: impl IntoIterator<Item = (&'a str, QueueId)>) {
-        if self.count.load(Ordering::SeqCst) == 0 {
+        let (pulls, pops) = (self.count.load(Ordering::SeqCst) > 0, self.polling.any());
+        if !pulls && !pops {
             return;
         }
         let mut woken = Vec::new();
-        {
-            let mut waiting = self.waiting.lock();
-            for (topic, queue) in queues {
-                let Some(by_queue) = waiting.get_mut(topic) else { continue };
-                let Some(waiters) = by_queue.remove(&queue) else { continue };
-                if by_queue.is_empty() {
-                    waiting.remove(topic);
-                }
-                woken.extend(waiters);
+        for (topic, queue) in queues {
+            if pops {
+                self.polling.arrived(topic, queue);
             }
-            self.count.fetch_sub(woken.len(), Ordering::SeqCst);
+            if pulls {
+                self.take(topic, queue, &mut woken);
+            }
         }
+        self.count.fetch_sub(woken.len(), Ordering::SeqCst);
         for waiter in woken {
             match waiter {
                 Waiter::Parked(outbox, token) => outbox.wake_parked(token),
@@ -86,7 +86,16 @@ impl Arrivals {
 
     /// How many wait, for metrics.
     pub(crate) fn len(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed) + self.polling.len()
+    }
+
+    fn take(&self, topic: &str, queue: QueueId, woken: &mut Vec<Waiter>) {
+        let mut waiting = self.waiting.lock();
+        let Some(by_queue) = waiting.get_mut(topic) else { return };
+        woken.extend(by_queue.remove(&queue).into_iter().flatten());
+        if by_queue.is_empty() {
+            waiting.remove(topic);
+        }
     }
 
     fn remove(&self, topic: &str, queue: QueueId, gone: impl Fn(&Waiter) -> bool) {

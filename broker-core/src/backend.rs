@@ -163,6 +163,7 @@ impl Broker {
 pub(crate) fn refused(error: StageError) -> SendError {
     match error {
         StageError::Overloaded { staged, max } => SendError::Overloaded { staged, max },
+        StageError::NoSegment => SendError::NoSegment,
         StageError::Full => SendError::Full,
         StageError::Poisoned(reason) => SendError::Stopped(reason),
         StageError::Record(_) | StageError::Queue(_) | StageError::TooLong { .. } => {

@@ -2,39 +2,52 @@
 
 use crate::{
     acks::Acks,
+    announcer::Announcer,
     appends::Appends,
     arrivals::Arrivals,
-    catalog::Catalog,
+    ask_client::AskClients,
+    catalog::{Catalog, Recovered},
     clock,
     delayed::Delayed,
     follow::{follow, rounds},
     housekeeping::Housekeeping,
     identity::Identity,
+    kept::Kept,
     log_thread::LogThread,
     members::Members,
     metrics::BrokerMetrics,
     name_server::NameServer,
+    names::Names,
+    pop::{Pops, revive::Reviver, take::Popper},
     progress::Progress,
     queues::Queues,
-    remoting::Remoting,
+    registrar::Registrar,
+    remoting::{QUERIES_MAX, Remoting},
+    request_modes::RequestModeTable,
     server,
+    settings::Settings,
     state_writer::StateWriter,
+    stats::Stats,
     transactions::Transactions,
 };
 use halley_machine::{
     delay::{TIMER_TOPIC, Waiting},
     groups::Input,
+    pull,
     state::{STATE_TOPIC, Snapshot, StateRecord, Tables},
+    topics::AUTO_CREATE_QUEUES,
     transactions::{CheckPolicy, HALF_TOPIC},
 };
+use halley_model::name;
 use halley_store::{
-    Durability, LogReader, OpenError, Recovery, Snapshots,
+    Durability, KeyIndex, LogReader, OpenError, Recovery, Snapshots,
     disk::{Disk, DiskError, RealDisk},
 };
 use prometheus_client::registry::Registry;
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -42,7 +55,10 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 
 /// How to open a broker.
 #[derive(Debug, Clone)]
@@ -53,6 +69,10 @@ pub struct Options {
     pub cluster: String,
     /// The broker's name.
     pub name: String,
+    /// Its id among the brokers of that name; 0 is the master.
+    pub id: u64,
+    /// Whether this process is a name server, too; see [`Broker::name_server`].
+    pub name_server: bool,
     /// The address in routes and message ids: where clients reach [`Broker::serve`]'s listener.
     pub address: SocketAddr,
     /// When a record counts as stored.
@@ -75,7 +95,7 @@ pub enum StartError {
     State(String),
 }
 
-/// A broker and name server in this process. Clones are the same broker.
+/// A broker in this process, and perhaps a name server. Clones are the same broker.
 #[derive(Clone)]
 pub struct Broker {
     pub(crate) identity: Identity,
@@ -87,7 +107,16 @@ pub struct Broker {
     transactions: Arc<Transactions>,
     writer: StateWriter,
     members: Arc<Members>,
+    modes: Arc<RequestModeTable>,
+    pops: Arc<Pops>,
+    asks: Arc<AskClients>,
+    names: Option<Arc<Names>>,
+    keys: KeyIndex<RealDisk>,
+    query_permits: Arc<Semaphore>,
     metrics: Arc<BrokerMetrics>,
+    stats: Arc<Stats>,
+    settings: Arc<Settings>,
+    data: Arc<Path>,
     housekeeping: Arc<Housekeeping<RealDisk>>,
     threads: Arc<Threads>,
 }
@@ -103,29 +132,52 @@ struct Threads {
 impl Broker {
     /// Opens the store (blocking while it recovers), folds the broker's state from it, and starts the log's thread.
     pub fn open(options: Options) -> Result<(Self, Recovery), StartError> {
-        let Options { data, cluster, name, address, durability } = options;
+        let Options { data, cluster, name, id, name_server, address, durability } = options;
         let store_error = |error| StartError::Store { path: data.clone(), error };
         let disk = RealDisk::new(&data).map_err(|error| store_error(error.into()))?;
         let store_options = halley_store::Options::new(durability, address);
         let opened = halley_store::open(Arc::new(disk), store_options, clock::now()).map_err(store_error)?;
 
-        let identity = Identity { cluster: cluster.into(), name: name.into(), address };
+        let identity = Identity { cluster: cluster.into(), name: name.into(), id, address };
         let checks = CheckPolicy::default();
         let tables = fold_state(&opened.reader, &opened.snapshots, &checks)?;
-        let Tables { topics, groups, offsets, timers, transactions } = tables;
+        let Tables {
+            mut topics,
+            groups,
+            offsets,
+            begins,
+            settings,
+            forbidden,
+            timers,
+            transactions,
+            kv,
+            namesrv_settings,
+            request_modes,
+        } = tables;
+        topics.put_reply_topic(&identity.cluster);
         let writer = StateWriter::new(opened.log.clone(), identity.clone());
-        let catalog = Arc::new(Catalog::new(identity.clone(), topics, groups, writer.clone()));
+        let fixed = fixed_settings(&identity, &data, durability);
+        let settings = Arc::new(Settings::new(fixed, settings, writer.clone()));
+        let recovered = Recovered { topics, groups, begins, forbidden };
+        let kept = Arc::new(Kept::in_log(kv, namesrv_settings, writer.clone()));
+        let names = name_server.then(|| Arc::new(Names::new(kept.clone())));
+        let announcer = Announcer::new(identity.clone(), names.clone());
+        let catalog =
+            Arc::new(Catalog::new(&identity, recovered, settings.clone(), announcer, writer.clone()));
         catalog.announce();
         let progress = Arc::new(Progress::new(offsets, writer.clone()));
+        let pops = Arc::new(Pops::new(progress.clone()));
+        let modes = Arc::new(RequestModeTable::new(request_modes, writer.clone()));
         let acks = Arc::new(Acks::default());
         acks.advance(opened.log.acked());
         let arrivals = Arc::new(Arrivals::default());
-        let metrics = Arc::new(BrokerMetrics::default());
+        let (metrics, stats) = (Arc::new(BrokerMetrics::default()), Arc::new(Stats::default()));
         let (stop, rolled) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let log_thread = LogThread {
             acks: acks.clone(),
             arrivals: arrivals.clone(),
             metrics: metrics.clone(),
+            stats: stats.clone(),
             stop: stop.clone(),
             rolled: rolled.clone(),
         };
@@ -154,12 +206,16 @@ impl Broker {
         let housekeeping = Housekeeping {
             catalog: catalog.clone(),
             progress: progress.clone(),
+            kept,
+            pops: pops.clone(),
+            modes: modes.clone(),
             delayed: delayed.clone(),
             transactions: transactions.clone(),
             log: opened.log.clone(),
             reader: opened.reader,
             snapshots: opened.snapshots,
             flusher: opened.flusher,
+            keys: opened.keys.clone(),
             rolled,
         };
         let broker = Self {
@@ -172,7 +228,16 @@ impl Broker {
             transactions,
             writer,
             members,
+            modes,
+            pops,
+            asks: Arc::default(),
+            names,
+            keys: opened.keys,
+            query_permits: Arc::new(Semaphore::new(QUERIES_MAX)),
             metrics,
+            stats,
+            settings,
+            data: data.into(),
             housekeeping: Arc::new(housekeeping),
             threads: Arc::new(Threads { stop, log: parking_lot::Mutex::new(Some(thread)), failed }),
         };
@@ -185,39 +250,82 @@ impl Broker {
             identity: self.identity.clone(),
             appends: self.appends.clone(),
             queues: self.queues.clone(),
+            keys: self.keys.clone(),
+            query_permits: self.query_permits.clone(),
             catalog: self.catalog.clone(),
             progress: self.progress.clone(),
             members: self.members.clone(),
+            names: self.names.clone(),
+            modes: self.modes.clone(),
+            popper: self.popper(),
+            asks: self.asks.clone(),
             transactions: self.transactions.clone(),
             writer: self.writer.clone(),
             metrics: self.metrics.clone(),
+            stats: self.stats.clone(),
+            settings: self.settings.clone(),
+            data: self.data.clone(),
         };
         server::serve(listener, Arc::new(service), self.appends.acks.clone(), self.metrics.clone(), shutdown)
             .await;
     }
 
-    /// Serves route queries until `shutdown` turns true.
-    pub async fn serve_names(&self, listener: TcpListener, shutdown: watch::Receiver<bool>) {
-        let service = NameServer { catalog: self.catalog.clone() };
-        server::serve(listener, Arc::new(service), self.appends.acks.clone(), self.metrics.clone(), shutdown)
-            .await;
+    /// The name server of this process, where [`Options::name_server`] asked for one.
+    pub fn name_server(&self) -> Option<NameServer> {
+        let names = self.names.clone()?;
+        Some(NameServer { names, acks: self.appends.acks.clone(), metrics: self.metrics.clone() })
     }
 
-    /// Does what must be done now and then: logs offsets, expires clients, syncs, writes snapshots. Runs until
-    /// `shutdown` turns true.
-    pub async fn keep_house(&self, mut shutdown: watch::Receiver<bool>) {
+    /// Keeps the broker registered at a name server elsewhere, a `host:port`, until `shutdown` turns true, then takes its
+    /// leave there.
+    pub async fn register_at(&self, name_server: String, shutdown: watch::Receiver<bool>) {
+        Registrar::new(self.identity.clone(), self.catalog.clone(), &name_server).run(shutdown).await;
+    }
+
+    /// Does what must be done at its time: logs offsets, expires clients, syncs, writes snapshots, moves popped messages that
+    /// nobody acknowledged. Runs until `shutdown` turns true.
+    pub async fn keep_house(&self, shutdown: watch::Receiver<bool>) {
+        let reviver = self.reviver();
+        tokio::join!(self.tick(shutdown.clone()), reviver.run(shutdown));
+    }
+
+    async fn tick(&self, mut shutdown: watch::Receiver<bool>) {
         while !*shutdown.borrow() {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 _ = shutdown.changed() => return,
             }
             self.members.step(Input::Tick);
+            self.asks.expire(std::time::Instant::now());
             self.progress.tick();
+            self.stats.tick();
             let housekeeping = self.housekeeping.clone();
             // Syncs and snapshots block on the disk.
             if let Err(error) = tokio::task::spawn_blocking(move || housekeeping.run()).await {
                 tracing::error!(%error, "housekeeping failed");
             }
+        }
+    }
+
+    fn popper(&self) -> Popper {
+        Popper {
+            broker_name: self.identity.name.clone(),
+            pops: self.pops.clone(),
+            queues: self.queues.clone(),
+            catalog: self.catalog.clone(),
+        }
+    }
+
+    fn reviver(&self) -> Reviver {
+        Reviver {
+            identity: self.identity.clone(),
+            pops: self.pops.clone(),
+            appends: self.appends.clone(),
+            reader: self.queues.reader.clone(),
+            catalog: self.catalog.clone(),
+            progress: self.progress.clone(),
+            arrivals: self.queues.arrivals.clone(),
+            metrics: self.metrics.clone(),
         }
     }
 
@@ -308,6 +416,49 @@ fn fold_state<D: Disk>(
     })
     .map_err(|error| failed(&error))?;
     records?;
+    for (topic, begins) in tables.begins.iter() {
+        for (queue, begin) in (0..).zip(begins) {
+            reader.begin_at(topic, queue, *begin);
+        }
+    }
     tables.offsets.clamp(|topic, queue| reader.bounds(topic, queue).map_or(0, |(_, max)| max));
     Ok(tables)
+}
+
+/// What tools can look at and nobody can change, under RocketMQ's names.
+fn fixed_settings(
+    identity: &Identity,
+    data: &Path,
+    durability: Durability,
+) -> BTreeMap<&'static str, String> {
+    let flush = match durability {
+        Durability::Os => "ASYNC_FLUSH",
+        Durability::Sync => "SYNC_FLUSH",
+    };
+    let data = data.display().to_string();
+    let fixed: [(&'static str, String); 22] = [
+        ("brokerClusterName", identity.cluster.to_string()),
+        ("brokerIP1", identity.address.ip().to_string()),
+        ("brokerId", "0".to_owned()),
+        ("brokerName", identity.name.to_string()),
+        ("brokerRole", "ASYNC_MASTER".to_owned()),
+        ("clearRetryTopicWhenDeleteTopic", "true".to_owned()),
+        ("defaultTopicQueueNums", AUTO_CREATE_QUEUES.to_string()),
+        ("enablePropertyFilter", "true".to_owned()),
+        ("flushDiskType", flush.to_owned()),
+        ("listenPort", identity.address.port().to_string()),
+        ("litePullMessageEnable", "true".to_owned()),
+        ("longPollingEnable", "true".to_owned()),
+        ("maxMessageSize", halley_model::BODY_BYTES_MAX.to_string()),
+        ("maxTopicLength", name::TOPIC_BYTES_MAX.to_string()),
+        ("maxTransferBytesOnMessageInMemory", pull::BYTES_MAX.to_string()),
+        ("maxTransferCountOnMessageInMemory", pull::RECORDS_MAX.to_string()),
+        ("msgTraceTopicName", "RMQ_SYS_TRACE_TOPIC".to_owned()),
+        ("regionId", "DefaultRegion".to_owned()),
+        ("storePathCommitLog", data.clone()),
+        ("storePathRootDir", data),
+        ("traceOn", "true".to_owned()),
+        ("validateSystemTopicWhenUpdateTopic", "true".to_owned()),
+    ];
+    fixed.into()
 }

@@ -1,34 +1,70 @@
-//! The topics and groups of this broker, and the name server's routes to them, kept in step.
+//! The topics and groups of this broker, announced to name servers.
 
-use crate::{identity::Identity, state_writer::StateWriter};
+use crate::{
+    announcer::Announcer, changes::Changes, identity::Identity, settings::Settings, state_writer::StateWriter,
+};
 use halley_machine::{
+    attributes::{self, Attributes},
     group_configs::GroupConfigs,
-    routes::{Broker, Route, Routes},
-    state::{STATE_TOPIC, StateRecord},
+    offsets::{Committed, Key},
+    queue_begins::QueueBegins,
+    state::{Forbidden, STATE_TOPIC, StateRecord},
     topics::{CreateError, Topics},
 };
-use halley_model::{GroupConfig, GroupName, LogOffset, QueueId, TopicConfig, TopicName};
+use halley_model::{
+    GroupConfig, GroupName, LogOffset, Permission, QueueId, QueueOffset, TopicConfig, TopicName, name, topic,
+};
 use halley_store::StageError;
-use parking_lot::RwLock;
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+use parking_lot::{Mutex, RwLock};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
 };
 
-/// Topics, groups and routes. A change is staged in the log while the table is locked, so that the log has changes in the
+/// Queues of the topic that has the cluster's name (`TopicConfig.defaultReadQueueNums`, 5.5).
+const CLUSTER_TOPIC_QUEUES: u32 = 16;
+
+/// Longest name of a group that is created or configured, in bytes (`TopicValidator.GROUP_MAX_LENGTH`, 5.5).
+pub(crate) const GROUP_BYTES_MAX: usize = 120;
+
+/// The bit for reading (`PermName.INDEX_PERM_READ`, 5.5).
+const FORBIDDEN_READ: i32 = 1 << 2;
+
+/// Topics and groups. A change is staged in the log while the table is locked, so that the log has changes in the
 /// order in which they took effect.
 pub(crate) struct Catalog {
-    identity: Identity,
+    /// The names of cluster and broker, which topics have too.
+    own: [Arc<str>; 2],
     topics: RwLock<Topics>,
     groups: RwLock<GroupConfigs>,
-    routes: RwLock<Routes>,
+    announcer: Announcer,
+    begins: Mutex<QueueBegins>,
+    forbidden: RwLock<Forbidden>,
+    settings: Arc<Settings>,
     writer: StateWriter,
+    /// How often groups changed.
+    pub(crate) group_changes: Changes,
 }
 
-/// Why a topic was not created or changed.
+/// What recovery found.
+#[derive(Default)]
+pub(crate) struct Recovered {
+    pub(crate) topics: Topics,
+    pub(crate) groups: GroupConfigs,
+    pub(crate) begins: QueueBegins,
+    pub(crate) forbidden: Forbidden,
+}
+
+/// A topic that is no more.
+pub(crate) struct Deleted {
+    pub(crate) topic: Arc<TopicConfig>,
+    /// Where its queues ended: a topic of the same name goes on there.
+    pub(crate) ends: Vec<QueueOffset>,
+    /// The deletion is durable when this offset is acknowledged.
+    pub(crate) end: LogOffset,
+}
+
+/// Why a topic or group was not created or changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChangeError {
     /// It may not be.
@@ -41,20 +77,64 @@ pub(crate) enum ChangeError {
 
 impl Catalog {
     /// A catalog of what recovery found. [`Catalog::announce`] makes it known.
-    pub(crate) fn new(identity: Identity, topics: Topics, groups: GroupConfigs, writer: StateWriter) -> Self {
-        let (topics, groups) = (RwLock::new(topics), RwLock::new(groups));
-        Self { identity, topics, groups, routes: RwLock::default(), writer }
+    pub(crate) fn new(
+        identity: &Identity,
+        recovered: Recovered,
+        settings: Arc<Settings>,
+        announcer: Announcer,
+        writer: StateWriter,
+    ) -> Self {
+        let Recovered { mut topics, groups, begins, forbidden } = recovered;
+        // Clients test a cluster and a broker by topics of their names (`TopicConfigManager.init`, 5.5).
+        for (own, queues) in [(&identity.cluster, CLUSTER_TOPIC_QUEUES), (&identity.name, 1)] {
+            if let (Ok(name), None) = (TopicName::new(own), topics.get(own)) {
+                topics.put(TopicConfig { permission: Permission::INHERIT, ..TopicConfig::new(name, queues) });
+            }
+        }
+        Self {
+            own: [identity.cluster.clone(), identity.name.clone()],
+            topics: RwLock::new(topics),
+            groups: RwLock::new(groups),
+            announcer,
+            begins: Mutex::new(begins),
+            forbidden: RwLock::new(forbidden),
+            settings,
+            writer,
+            group_changes: Changes::default(),
+        }
     }
 
-    /// Registers the broker and its topics with the name server of this process.
+    /// Tells name servers of the broker and all its topics, again where the broker's permission changed.
     pub(crate) fn announce(&self) {
-        let broker = Broker {
-            cluster: self.identity.cluster.to_string(),
-            name: self.identity.name.to_string(),
-            addresses: BTreeMap::from([(0, self.identity.address.to_string())]),
-        };
-        let topics = self.topics.read().all();
-        self.routes.write().register(broker, topics.into_iter().filter(|topic| *topic.name != *STATE_TOPIC));
+        self.announcer.announce(&self.announced());
+    }
+
+    /// The topics that name servers are told, by name.
+    pub(crate) fn announced(&self) -> Vec<Arc<TopicConfig>> {
+        let mut topics = self.topics.read().all();
+        topics.retain(|topic| *topic.name != *STATE_TOPIC);
+        topics.into_iter().map(|topic| self.routed(topic)).collect()
+    }
+
+    /// How name servers hear of changes.
+    pub(crate) fn announcer(&self) -> &Announcer {
+        &self.announcer
+    }
+
+    /// A topic as routes show it: no more may be done with it than with the broker
+    /// (`BrokerController.registerBrokerAll`, 5.5).
+    fn routed(&self, config: Arc<TopicConfig>) -> Arc<TopicConfig> {
+        let of_broker = self.settings.permission();
+        if of_broker == Permission::READ_WRITE {
+            return config;
+        }
+        let permission = Permission(config.permission.0 & of_broker.0);
+        Arc::new(TopicConfig { permission, ..TopicConfig::clone(&config) })
+    }
+
+    /// Whether clients may neither create nor delete the topic.
+    pub(crate) fn is_system(&self, topic: &str) -> bool {
+        topic::is_system(topic) || self.own.iter().any(|own| **own == *topic)
     }
 
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
@@ -71,6 +151,8 @@ impl Catalog {
         if let Some(existing) = self.get(topic) {
             return Ok(existing);
         }
+        let closed = pattern == name::AUTO_CREATE_TOPIC && !self.settings.auto_create_topics();
+        let pattern = if closed { "" } else { pattern };
         let mut created = None;
         self.change(topic, |topics| {
             // Another connection may have been faster.
@@ -84,11 +166,38 @@ impl Catalog {
         Ok(created.expect("the closure sets it or fails"))
     }
 
-    /// Creates or changes a topic, see [`Topics::update`]. The change is durable when the returned offset is
-    /// acknowledged.
-    pub(crate) fn update(&self, config: TopicConfig) -> Result<LogOffset, ChangeError> {
+    /// Creates or changes a topic, see [`Topics::update`], and its attributes by `changes`. The change is durable when
+    /// the returned offset is acknowledged.
+    pub(crate) fn update(&self, config: TopicConfig, changes: &Attributes) -> Result<LogOffset, ChangeError> {
         let name = config.name.clone();
-        self.change(&name, |topics| topics.update(config))
+        if self.is_system(&name) {
+            return Err(CreateError::System(name.to_string()).into());
+        }
+        self.change(&name, |topics| {
+            let current = topics.get(&name).map(|topic| &topic.attributes);
+            let attributes = attributes::alter(attributes::OF_TOPICS, current, changes)?;
+            topics.update(TopicConfig { attributes, ..config })
+        })
+    }
+
+    /// Deletes a topic; `None` where there is none. The caller makes readers begin behind its end, and forgets what groups
+    /// committed.
+    pub(crate) fn delete_topic(&self, topic: &str) -> Result<Option<Deleted>, StageError> {
+        let deleted = {
+            let mut topics = self.topics.write();
+            let Some(config) = topics.get(topic).cloned() else { return Ok(None) };
+            let mut ends = Vec::new();
+            let written = self.writer.write_with(|staging| {
+                ends = staging.queue_ends(topic);
+                StateRecord::deleted_topic(&config.name, &ends)
+            });
+            let end = written?;
+            topics.remove(&config.name);
+            self.begins.lock().raise(&config.name, &ends);
+            Deleted { topic: config, ends, end }
+        };
+        self.announcer.removed(&deleted.topic.name);
+        Ok(Some(deleted))
     }
 
     /// Creates or widens a topic, see [`Topics::ensure`].
@@ -99,19 +208,15 @@ impl Catalog {
         self.change(topic, |topics| topics.ensure(topic, queues))
     }
 
-    /// Who serves the topic.
-    pub(crate) fn route(&self, topic: &str) -> Route {
-        self.routes.read().route(topic)
-    }
-
-    /// Looks at all routes.
-    pub(crate) fn with_routes<T>(&self, look: impl FnOnce(&Routes) -> T) -> T {
-        look(&self.routes.read())
-    }
-
     /// Looks at all topics and groups.
     pub(crate) fn with_tables<T>(&self, look: impl FnOnce(&Topics, &GroupConfigs) -> T) -> T {
         look(&self.topics.read(), &self.groups.read())
+    }
+
+    /// Completes a snapshot of the state with what only the catalog knows.
+    pub(crate) fn complete(&self, state: StateRecord) -> StateRecord {
+        let state = state.with_begins(&self.begins.lock());
+        state.with_settings(self.settings.changed(), &self.forbidden.read())
     }
 
     /// The group's settings.
@@ -119,22 +224,95 @@ impl Catalog {
         self.groups.read().get(group).cloned()
     }
 
-    /// The group's settings; a group that nobody configured gets the usual ones (`autoCreateSubscriptionGroup`, 5.5).
-    pub(crate) fn ensure_group(&self, group: &GroupName) -> Result<Arc<GroupConfig>, StageError> {
+    /// The group's settings; a group that nobody configured gets the usual ones, where groups are created on first use
+    /// (`SubscriptionGroupManager.findSubscriptionGroupConfig`, 5.5).
+    pub(crate) fn ensure_group(&self, group: &GroupName) -> Result<Option<Arc<GroupConfig>>, StageError> {
         if let Some(existing) = self.group(group) {
-            return Ok(existing);
+            return Ok(Some(existing));
         }
-        let config = GroupConfig::new(group.clone());
-        self.update_group(config.clone())?;
-        Ok(self.group(group).unwrap_or_else(|| Arc::new(config)))
+        if !self.settings.auto_create_groups() || group.len() > GROUP_BYTES_MAX {
+            return Ok(None);
+        }
+        let mut groups = self.groups.write();
+        if groups.get(group).is_none() {
+            self.put_group(&mut groups, GroupConfig::new(group.clone()))?;
+        }
+        Ok(groups.get(group).cloned())
     }
 
-    /// Creates or changes a group. The change is durable when the returned offset is acknowledged.
-    pub(crate) fn update_group(&self, config: GroupConfig) -> Result<LogOffset, StageError> {
+    /// Creates or changes a group, and its attributes by `changes`. The change is durable when the returned offset is
+    /// acknowledged.
+    pub(crate) fn update_group(
+        &self,
+        config: GroupConfig,
+        changes: &Attributes,
+    ) -> Result<LogOffset, ChangeError> {
         let mut groups = self.groups.write();
+        let current = groups.get(&config.name).map(|group| &group.attributes);
+        let attributes =
+            attributes::alter(attributes::OF_GROUPS, current, changes).map_err(CreateError::from)?;
+        Ok(self.put_group(&mut groups, GroupConfig { attributes, ..config })?)
+    }
+
+    fn put_group(&self, groups: &mut GroupConfigs, config: GroupConfig) -> Result<LogOffset, StageError> {
         let before = groups.get(&config.name).cloned();
         let Some(config) = groups.put(config) else { return Ok(0) };
-        self.writer.write(&StateRecord::group(&config)).inspect_err(|_| groups.restore(&config.name, before))
+        let written = self.writer.write(&StateRecord::group(&config));
+        match written {
+            Ok(_) => self.group_changes.count(),
+            Err(_) => groups.restore(&config.name, before),
+        }
+        written
+    }
+
+    /// Deletes a group; what it committed and is given here stays. The deletion is durable when the returned offset is
+    /// acknowledged.
+    pub(crate) fn delete_group<'a>(
+        &self,
+        group: &GroupName,
+        kept: impl IntoIterator<Item = (&'a Key, &'a Committed)>,
+    ) -> Result<LogOffset, StageError> {
+        let mut groups = self.groups.write();
+        let end = self.writer.write(&StateRecord::deleted_group(group, kept))?;
+        groups.remove(group);
+        self.forbidden.write().remove(group);
+        self.group_changes.count();
+        Ok(end)
+    }
+
+    /// Whether the group may not read the topic.
+    pub(crate) fn may_not_read(&self, group: &str, topic: &str) -> bool {
+        let forbidden = self.forbidden.read();
+        forbidden
+            .get(group)
+            .and_then(|topics| topics.get(topic))
+            .is_some_and(|bits| bits & FORBIDDEN_READ != 0)
+    }
+
+    /// Allows or forbids a group to read a topic. The change is durable when the returned offset is acknowledged.
+    pub(crate) fn forbid_reading(
+        &self,
+        group: &GroupName,
+        topic: &TopicName,
+        forbid: bool,
+    ) -> Result<LogOffset, StageError> {
+        let mut table = self.forbidden.write();
+        let mut topics = table.get(group).cloned().unwrap_or_default();
+        if forbid {
+            topics.insert(topic.to_string(), FORBIDDEN_READ);
+        } else {
+            topics.remove(&**topic);
+        }
+        let end = self.writer.write(&StateRecord::forbidden(group, &topics))?;
+        table.insert(group.clone(), topics);
+        table.retain(|_, topics| !topics.is_empty());
+        self.group_changes.count();
+        Ok(end)
+    }
+
+    /// What groups may not do.
+    pub(crate) fn forbidden(&self) -> Forbidden {
+        self.forbidden.read().clone()
     }
 
     /// Changes `topic` in memory and in the log, or in neither: while the table is locked nobody sees a topic that the log
@@ -156,7 +334,7 @@ impl Catalog {
                 }
             }
         };
-        self.routes.write().topic(&self.identity.name, config);
+        self.announcer.changed(&self.routed(config));
         Ok(end)
     }
 }

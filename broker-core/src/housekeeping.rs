@@ -1,9 +1,12 @@
 //! What must be done now and then, on a thread that may block on the disk.
 
-use crate::{catalog::Catalog, delayed::Delayed, progress::Progress, transactions::Transactions};
+use crate::{
+    catalog::Catalog, delayed::Delayed, kept::Kept, pop::Pops, progress::Progress,
+    request_modes::RequestModeTable, transactions::Transactions,
+};
 use halley_machine::state::{STATE_TOPIC, Snapshot, StateRecord};
 use halley_model::LogOffset;
-use halley_store::{Flusher, Log, LogReader, Snapshots, disk::Disk};
+use halley_store::{Flusher, KeyIndex, Log, LogReader, ReadError, Snapshots, disk::Disk};
 use std::{
     sync::{
         Arc,
@@ -16,22 +19,31 @@ use std::{
 /// Longest wait for the last records to be acknowledged.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How long a round makes missing files of the key index; one segment takes about as long.
+const KEYS_MAX: Duration = Duration::from_millis(200);
+
 pub(crate) struct Housekeeping<D: Disk> {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) kept: Arc<Kept>,
+    pub(crate) pops: Arc<Pops>,
+    pub(crate) modes: Arc<RequestModeTable>,
     pub(crate) delayed: Arc<Delayed>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) log: Log,
     pub(crate) reader: LogReader<D>,
     pub(crate) snapshots: Snapshots<D>,
     pub(crate) flusher: Flusher<D>,
+    pub(crate) keys: KeyIndex<D>,
     /// Set by the log's thread when a segment was begun.
     pub(crate) rolled: Arc<AtomicBool>,
 }
 
 impl<D: Disk> Housekeeping<D> {
-    /// One round: logs offsets, brings written bytes to the medium, and snapshots the state once per segment.
+    /// One round: logs offsets, brings written bytes to the medium, snapshots the state once per segment, and takes new
+    /// messages into the key index.
     pub(crate) fn run(&self) {
+        self.pops.commit_all();
         if let Err(error) = self.progress.flush() {
             tracing::warn!(%error, "offsets were not logged, they are tried again");
         }
@@ -41,10 +53,22 @@ impl<D: Disk> Housekeeping<D> {
         if self.rolled.swap(false, Ordering::AcqRel) {
             self.snapshot();
         }
+        if let Err(error) = self.tend_keys() {
+            tracing::warn!(%error, "the key index is behind, queries by key read the log meanwhile");
+        }
+    }
+
+    /// Brings the key index up to date, then makes missing files of older segments as long as there is time.
+    fn tend_keys(&self) -> Result<(), ReadError> {
+        self.keys.catch_up()?;
+        let started = Instant::now();
+        while started.elapsed() < KEYS_MAX && self.keys.tend_one()? {}
+        Ok(())
     }
 
     /// Logs the last offsets and waits until they are acknowledged.
     pub(crate) fn finish(&self) {
+        self.pops.commit_all();
         match self.progress.flush() {
             Ok(end) => _ = self.wait_acked(end),
             Err(error) => tracing::warn!(%error, "the last offsets were not logged"),
@@ -70,6 +94,8 @@ impl<D: Disk> Housekeeping<D> {
         let state = self.catalog.with_tables(|topics, groups| {
             self.progress.with_offsets(|offsets| StateRecord::everything(topics, groups, offsets))
         });
+        let state = self.kept.complete(self.catalog.complete(state));
+        let state = self.modes.with(|modes| state.with_request_modes(modes));
         let (timers, transactions) = (self.delayed.table(), self.transactions.table());
         let at = self.log.staged_end();
         if !self.wait_acked(at) {

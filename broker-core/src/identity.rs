@@ -9,6 +9,8 @@ pub(crate) struct Identity {
     pub(crate) cluster: Arc<str>,
     /// Its own name.
     pub(crate) name: Arc<str>,
+    /// Its id among those of its name; 0 is the master.
+    pub(crate) id: u64,
     /// The address in routes and message ids.
     pub(crate) address: SocketAddr,
 }

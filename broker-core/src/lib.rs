@@ -8,11 +8,15 @@
 #![allow(clippy::disallowed_methods, reason = "this is the shell: it has clocks, threads and sockets")]
 
 mod acks;
+mod announcer;
+mod answers;
 mod appends;
 mod arrivals;
+mod ask_client;
 mod backend;
 mod broker;
 mod catalog;
+mod changes;
 mod clock;
 mod connection;
 mod delayed;
@@ -20,18 +24,27 @@ mod follow;
 mod held;
 mod housekeeping;
 mod identity;
+mod kept;
 mod log_thread;
 mod members;
 mod metrics;
 mod name_server;
+mod names;
 mod outbox;
+mod pop;
 mod progress;
 mod queues;
+mod registrar;
 mod remoting;
+mod request_modes;
 mod server;
+mod settings;
 mod state_writer;
+mod stats;
 mod transactions;
 mod writer;
 
 pub use broker::{Broker, Options, StartError};
 pub use halley_store::{Durability, Recovery};
+pub use kept::KeptError;
+pub use name_server::NameServer;

@@ -1,6 +1,6 @@
 //! The thread that owns the end of the log: writes and syncs what was staged, then tells who waited.
 
-use crate::{acks::Acks, arrivals::Arrivals, clock, metrics::BrokerMetrics};
+use crate::{acks::Acks, arrivals::Arrivals, clock, metrics::BrokerMetrics, stats::Stats};
 use halley_store::{LogIo, disk::Disk};
 use std::{
     sync::{
@@ -18,6 +18,7 @@ pub(crate) struct LogThread {
     pub(crate) acks: Arc<Acks>,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) metrics: Arc<BrokerMetrics>,
+    pub(crate) stats: Arc<Stats>,
     /// When true, the thread ends as soon as nothing is staged.
     pub(crate) stop: Arc<AtomicBool>,
     /// Set when a new segment was begun: time for a snapshot.
@@ -41,7 +42,9 @@ impl LogThread {
             let started = Instant::now();
             let progress = io.run_once(clock::now()).map_err(|poisoned| poisoned.to_string())?;
             if progress.records > 0 {
-                self.metrics.appended(progress.records, progress.bytes, started.elapsed());
+                let took = started.elapsed();
+                self.metrics.appended(progress.records, progress.bytes, took);
+                self.stats.batch(progress.records, took);
                 self.acks.advance(progress.acked);
                 self.arrivals
                     .notify(progress.arrivals.iter().map(|arrival| (&*arrival.topic, arrival.queue)));

@@ -21,6 +21,10 @@ pub(crate) struct BrokerMetrics {
     pub(crate) pulled: Counter,
     /// Pulls that had to read from disk.
     pub(crate) cold_pulls: Counter,
+    /// Records sent to clients that pop.
+    pub(crate) popped: Counter,
+    /// Popped records whose time was over, moved to their retry topic.
+    pub(crate) revived: Counter,
     /// Sends refused because too much waited for the disk, or it was full.
     pub(crate) refused: Counter,
     /// Connections closed for garbage or a stall.
@@ -44,6 +48,8 @@ impl Default for BrokerMetrics {
             requests: Counter::default(),
             pulled: Counter::default(),
             cold_pulls: Counter::default(),
+            popped: Counter::default(),
+            revived: Counter::default(),
             refused: Counter::default(),
             broken: Counter::default(),
             connections: Gauge::default(),
@@ -71,6 +77,12 @@ impl BrokerMetrics {
         registry.register("halley_remoting_requests", "Remoting requests handled", self.requests.clone());
         registry.register("halley_pulled_records", "Records sent to pulling clients", self.pulled.clone());
         registry.register("halley_cold_pulls", "Pulls that read from disk", self.cold_pulls.clone());
+        registry.register("halley_popped_records", "Records sent to popping clients", self.popped.clone());
+        registry.register(
+            "halley_pop_revived_records",
+            "Popped records that were not acknowledged in time",
+            self.revived.clone(),
+        );
         registry.register(
             "halley_refused_sends",
             "Sends refused: overload or full disk",

@@ -1,31 +1,75 @@
-//! The name server's requests: 105, 106 and 206.
+//! The name server: its requests, and how a process runs one.
+
+mod brokers;
+mod kept;
+mod topics;
 
 use crate::{
-    catalog::Catalog,
+    acks::Acks,
+    answers::{Refusal, not_supported, refuse, succeed},
     connection::{Service, Session, SessionInfo},
-    remoting::{Refusal, not_supported, refuse, succeed},
+    kept::{Kept, KeptError},
+    metrics::BrokerMetrics,
+    names::Names,
+    server,
 };
 use halley_machine::routes::Broker;
 use halley_wire::{
-    Frame, NamesrvCode, ResponseCode,
-    body::{self, BrokerData, ClusterInfo, IntegerKeys, QueueData, TopicRoute},
+    Frame, NamesrvCode,
+    body::BrokerData,
+    encode::ExtField,
     frame::{self, FrameError},
-    request::GetRouteInfo,
 };
-use std::sync::Arc;
-use tokio::time::Instant;
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use tokio::{net::TcpListener, sync::watch, time::Instant};
 
-/// Answers where topics are served.
-pub(crate) struct NameServer {
-    pub(crate) catalog: Arc<Catalog>,
+/// A name server in this process. Clones are the same one.
+#[derive(Clone)]
+pub struct NameServer {
+    pub(crate) names: Arc<Names>,
+    pub(crate) acks: Arc<Acks>,
+    pub(crate) metrics: Arc<BrokerMetrics>,
 }
 
-impl Service for NameServer {
+impl NameServer {
+    /// A name server without a broker beside it, which keeps KV configuration and settings in files of this directory.
+    /// Blocks on the disk.
+    pub fn open(directory: PathBuf) -> Result<Self, KeptError> {
+        let names = Arc::new(Names::new(Arc::new(Kept::in_files(directory)?)));
+        Ok(Self { names, acks: Arc::default(), metrics: Arc::default() })
+    }
+
+    /// Serves brokers and clients until `shutdown` turns true.
+    pub async fn serve(&self, listener: TcpListener, shutdown: watch::Receiver<bool>) {
+        let listen = match listener.local_addr() {
+            Ok(address) => address,
+            Err(error) => return tracing::error!(%error, "the name server's listener cannot be used"),
+        };
+        let service = NameRequests { names: self.names.clone(), acks: self.acks.clone(), listen };
+        server::serve(listener, Arc::new(service), self.acks.clone(), self.metrics.clone(), shutdown).await;
+    }
+
+    /// Forgets silent brokers, tells brokers of changes in their groups, and saves what is kept in files. Runs until `shutdown` turns true.
+    pub async fn keep_house(&self, shutdown: watch::Receiver<bool>) {
+        self.names.keep(shutdown).await;
+    }
+}
+
+/// The service of one listener.
+struct NameRequests {
+    names: Arc<Names>,
+    acks: Arc<Acks>,
+    listen: SocketAddr,
+}
+
+type NameSession = Session<()>;
+
+impl Service for NameRequests {
     type State = ();
 
     fn opened(&self, _: &SessionInfo) {}
 
-    fn frames(&self, input: &[u8], session: &mut Session<()>) -> Result<usize, FrameError> {
+    fn frames(&self, input: &[u8], session: &mut NameSession) -> Result<usize, FrameError> {
         let limits = frame::Limits::default();
         let mut used = 0;
         while let Some((frame, len)) = frame::decode(&input[used..], &limits)? {
@@ -39,66 +83,75 @@ impl Service for NameServer {
         Ok(used)
     }
 
-    fn woken(&self, _: u64, _: &mut Session<()>) {}
+    fn woken(&self, _: u64, _: &mut NameSession) {}
 
-    fn expire(&self, _: Instant, _: &mut Session<()>) {}
+    fn expire(&self, _: Instant, _: &mut NameSession) {}
 
-    fn deadline(&self, _: &Session<()>) -> Option<Instant> {
+    fn deadline(&self, _: &NameSession) -> Option<Instant> {
         None
     }
 
-    fn stopped(&self, _: &mut Session<()>) {}
+    fn stopped(&self, session: &mut NameSession) {
+        kept::fail_held(session);
+    }
 
-    fn closed(&self, _: &mut Session<()>) {}
+    fn closed(&self, session: &mut NameSession) {
+        self.names.closed(session.info.id);
+    }
 }
 
-impl NameServer {
-    fn dispatch(&self, frame: &Frame<'_>, session: &mut Session<()>) -> Result<(), Refusal> {
-        let body = match NamesrvCode::of(frame.code) {
-            NamesrvCode::GetRouteInfoByTopic => self.route(frame)?,
-            NamesrvCode::GetBrokerClusterInfo => self.clusters(),
-            NamesrvCode::GetAllTopicListFromNameserver => self.topics(),
-            NamesrvCode::Unknown(code) => return Err(not_supported(code)),
-        };
-        succeed(frame, session, &[], &body);
-        Ok(())
-    }
-
-    /// 105.
-    fn route(&self, frame: &Frame<'_>) -> Result<Vec<u8>, Refusal> {
-        let header = GetRouteInfo::decode(&frame.ext)?;
-        let route = self.catalog.route(&header.topic);
-        if route.is_empty() {
-            let remark = format!("No topic route info in name server for the topic: {}", header.topic);
-            return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
+impl NameRequests {
+    fn dispatch(&self, frame: &Frame<'_>, session: &mut NameSession) -> Result<(), Refusal> {
+        match NamesrvCode::of(frame.code) {
+            NamesrvCode::RegisterBroker => self.brokers().register(frame, session),
+            NamesrvCode::UnregisterBroker => self.brokers().unregister(frame, session),
+            NamesrvCode::BrokerHeartbeat => self.brokers().heartbeat(frame, session),
+            NamesrvCode::QueryDataVersion => self.brokers().version(frame, session),
+            NamesrvCode::GetBrokerMemberGroup => self.brokers().members(frame, session),
+            NamesrvCode::GetBrokerClusterInfo => self.brokers().clusters(frame, session),
+            NamesrvCode::WipeWritePermOfBroker => self.brokers().wipe_write(frame, session),
+            NamesrvCode::AddWritePermOfBroker => self.brokers().add_write(frame, session),
+            NamesrvCode::GetRouteInfoByTopic => self.topics().route(frame, session),
+            NamesrvCode::GetAllTopicListFromNameserver => self.topics().all(frame, session),
+            NamesrvCode::DeleteTopicInNamesrv => self.topics().delete(frame, session),
+            NamesrvCode::RegisterTopicInNamesrv => self.topics().register(frame, session),
+            NamesrvCode::GetTopicsByCluster => self.topics().of_cluster(frame, session),
+            NamesrvCode::GetSystemTopicListFromNs => self.topics().system(frame, session),
+            NamesrvCode::GetUnitTopicList => self.topics().unit(frame, session),
+            NamesrvCode::GetHasUnitSubTopicList => self.topics().unit_subscription(frame, session),
+            NamesrvCode::GetHasUnitSubUnunitTopicList => self.topics().unit_subscription_only(frame, session),
+            NamesrvCode::PutKvConfig => self.kept().put(frame, session),
+            NamesrvCode::GetKvConfig => self.kept().get(frame, session),
+            NamesrvCode::DeleteKvConfig => self.kept().delete(frame, session),
+            NamesrvCode::GetKvlistByNamespace => self.kept().list(frame, session),
+            NamesrvCode::UpdateNamesrvConfig => self.kept().change(frame, session),
+            NamesrvCode::GetNamesrvConfig => self.kept().settings(frame, session),
+            NamesrvCode::Unknown(code) => Err(not_supported(code)),
         }
-        let queues = route.iter().map(|(broker, topic)| QueueData {
-            broker_name: broker.name.clone(),
-            read_queue_nums: topic.read_queues as i32,
-            write_queue_nums: topic.write_queues as i32,
-            perm: i32::from(topic.permission.0),
-            topic_sys_flag: topic.system_flag,
-        });
-        let answer = TopicRoute {
-            order_topic_conf: None,
-            queues: queues.collect(),
-            brokers: route.iter().map(|(broker, _)| data_of(broker)).collect(),
-        };
-        Ok(answer.encode(header.integer_keys(frame.version)))
     }
 
-    /// 106, always with bare keys as 5.5 writes them.
-    fn clusters(&self) -> Vec<u8> {
-        let info = self
-            .catalog
-            .with_routes(|routes| ClusterInfo::of(routes.brokers().map(|broker| data_of(broker))));
-        info.encode(IntegerKeys::Bare)
+    fn brokers(&self) -> brokers::BrokerRequests<'_> {
+        brokers::BrokerRequests { names: &self.names }
     }
 
-    /// 206.
-    fn topics(&self) -> Vec<u8> {
-        self.catalog.with_routes(|routes| body::topics::encode(routes.topics().map(|topic| topic.as_str())))
+    fn kept(&self) -> kept::KeptRequests<'_> {
+        kept::KeptRequests { names: &self.names, acks: &self.acks, listen: self.listen }
     }
+
+    fn topics(&self) -> topics::TopicRequests<'_> {
+        topics::TopicRequests { names: &self.names }
+    }
+}
+
+/// Answers with success and these fields.
+fn tell(
+    frame: &Frame<'_>,
+    session: &mut NameSession,
+    fields: &[ExtField<'_>],
+    body: &[u8],
+) -> Result<(), Refusal> {
+    succeed(frame, session, fields, body);
+    Ok(())
 }
 
 fn data_of(broker: &Broker) -> BrokerData {
@@ -106,5 +159,7 @@ fn data_of(broker: &Broker) -> BrokerData {
         cluster: broker.cluster.clone(),
         broker_name: broker.name.clone(),
         addresses: broker.addresses.clone(),
+        acting_master: broker.acting_master,
+        zone: broker.zone.clone(),
     }
 }

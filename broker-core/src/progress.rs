@@ -6,9 +6,13 @@ use halley_machine::{
     offsets::{Committed, Key, Offsets},
     state::StateRecord,
 };
-use halley_model::{GroupName, LogOffset, QueueId, TopicName};
+use halley_model::{GroupName, LogOffset, QueueId, QueueOffset, TopicName};
 use halley_store::StageError;
 use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 
 /// Offsets of one state record stay below this many bytes.
 const RECORD_BYTES: usize = 1024 * 1024;
@@ -17,6 +21,11 @@ const RECORD_BYTES: usize = 1024 * 1024;
 pub(crate) struct Progress {
     offsets: Mutex<Offsets>,
     locks: Mutex<QueueLocks>,
+    /// Where an administrator set groups that have not been told yet.
+    resets: Mutex<BTreeMap<Key, QueueOffset>>,
+    /// How many those are: pulls look only where there are any.
+    resets_len: AtomicUsize,
+    changes: AtomicU64,
     /// Where the last record of offsets ends; held while offsets are logged, so that whoever finds nothing to log
     /// knows what to wait for.
     logged: Mutex<LogOffset>,
@@ -25,7 +34,15 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(offsets: Offsets, writer: StateWriter) -> Self {
-        Self { offsets: Mutex::new(offsets), locks: Mutex::default(), logged: Mutex::new(0), writer }
+        Self {
+            offsets: Mutex::new(offsets),
+            locks: Mutex::default(),
+            resets: Mutex::default(),
+            resets_len: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
+            logged: Mutex::new(0),
+            writer,
+        }
     }
 
     pub(crate) fn committed(
@@ -39,6 +56,71 @@ impl Progress {
 
     pub(crate) fn commit(&self, key: Key, committed: Committed) {
         self.offsets.lock().commit(key, committed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many commits there were since the broker started.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// Sets a group to an offset on an administrator's word: what its clients commit is ignored until one of them was told
+    /// by its next pull (`ConsumerOffsetManager.assignResetOffset`, 5.5).
+    pub(crate) fn reset(&self, key: Key, offset: QueueOffset) {
+        let mut resets = self.resets.lock();
+        resets.insert(key.clone(), offset);
+        self.resets_len.store(resets.len(), Ordering::Release);
+        self.offsets.lock().commit(key, Committed { offset, metadata: String::new() });
+    }
+
+    /// Whether a group was reset and not told yet.
+    pub(crate) fn has_reset(&self, key: &Key) -> bool {
+        self.resets_len.load(Ordering::Acquire) > 0 && self.resets.lock().contains_key(key)
+    }
+
+    /// Where the group was set, for it to be told now.
+    pub(crate) fn take_reset(&self, group: &GroupName, topic: &str, queue: QueueId) -> Option<QueueOffset> {
+        if self.resets_len.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let key = (group.clone(), TopicName::new(topic).ok()?, queue);
+        let mut resets = self.resets.lock();
+        let offset = resets.remove(&key);
+        self.resets_len.store(resets.len(), Ordering::Release);
+        offset
+    }
+
+    /// Has `delete` log that something is gone, and forgets what was committed there. No offsets are logged meanwhile, so
+    /// that none come back by folding the log.
+    pub(crate) fn forget<T, E>(
+        &self,
+        gone: impl Fn(&Key) -> bool,
+        delete: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _logged = self.logged.lock();
+        let deleted = delete()?;
+        let mut resets = self.resets.lock();
+        resets.retain(|key, _| !gone(key));
+        self.resets_len.store(resets.len(), Ordering::Release);
+        self.offsets.lock().forget(gone);
+        Ok(deleted)
+    }
+
+    /// Commits, if `is_expected` holds for what is committed now; else returns that.
+    pub(crate) fn commit_if(
+        &self,
+        key: Key,
+        committed: Committed,
+        is_expected: impl FnOnce(Option<&Committed>) -> bool,
+    ) -> Result<(), Option<Committed>> {
+        let mut offsets = self.offsets.lock();
+        let current = offsets.get(&key.0, &key.1, key.2);
+        if !is_expected(current) {
+            return Err(current.cloned());
+        }
+        offsets.commit(key, committed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Writes what the log does not hold yet; everything committed before the call is durable when the returned offset

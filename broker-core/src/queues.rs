@@ -69,6 +69,21 @@ impl<D: Disk> Queues<D> {
         self.reader.bounds(topic, queue).unwrap_or((0, 0))
     }
 
+    /// Whether the queue's first record is in memory.
+    pub(crate) fn is_hot(&self, topic: &str, queue: QueueId) -> bool {
+        let (min, _) = self.bounds(topic, queue);
+        let mut first = Vec::with_capacity(1);
+        let found = self.reader.lookup(topic, queue, min, 1, &mut first);
+        found.is_ok() && first.first().is_some_and(|entry| self.reader.hot(entry).is_some())
+    }
+
+    /// What a negative offset finds.
+    pub(crate) fn before_all(&self, topic: &str, queue: QueueId) -> Found {
+        let (min, max) = self.bounds(topic, queue);
+        let (answer, remark, next) = pull::negative(min, max);
+        Found { answer, remark, next, min, max, runs: Vec::new(), records: 0 }
+    }
+
     /// Looks for records. `Ok(Err(Cold))` only with [`Source::Memory`].
     pub(crate) fn look(&self, ask: &Ask, source: Source) -> Result<Result<Found, Cold>, ReadError> {
         let (min, max) = self.bounds(&ask.topic, ask.queue);

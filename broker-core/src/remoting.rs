@@ -1,8 +1,16 @@
 //! Remoting requests to the broker: which code is handled where, and how errors are told.
 
+mod assignment;
+mod clients;
+mod consumption;
+mod figures;
+mod group_configs;
 mod groups;
 mod offsets;
+mod pop;
 mod pull;
+mod query;
+mod reply_message;
 mod retry;
 mod send;
 mod stored;
@@ -10,77 +18,74 @@ mod topics;
 mod transaction;
 
 use crate::{
+    answers::{answer, not_supported, refuse, stopped_refusal, succeed},
     appends::Appends,
+    ask_client::AskClients,
     catalog::Catalog,
     connection::{Service, Session, SessionInfo},
-    held::RequestId,
     identity::Identity,
     members::Members,
     metrics::BrokerMetrics,
+    names::Names,
+    pop::take::Popper,
     progress::Progress,
     queues::Queues,
+    request_modes::RequestModeTable,
+    settings::Settings,
     state_writer::StateWriter,
+    stats::Stats,
     transactions::Transactions,
 };
-use halley_store::disk::RealDisk;
+use halley_store::{KeyIndex, disk::RealDisk};
 use halley_wire::{
-    BrokerCode, Frame, ResponseCode,
-    encode::ExtField,
-    encode_reply,
+    BrokerCode, Frame,
     frame::{self, FrameError},
-    reply,
 };
-use std::sync::Arc;
-use tokio::time::Instant;
+use std::{path::Path, sync::Arc};
+use tokio::{sync::Semaphore, time::Instant};
+
+pub(crate) use query::QUERIES_MAX;
 
 /// The broker's service: what each family of requests uses.
 pub(crate) struct Remoting {
     pub(crate) identity: Identity,
     pub(crate) appends: Appends,
     pub(crate) queues: Queues<RealDisk>,
+    pub(crate) keys: KeyIndex<RealDisk>,
+    /// Of queries that read from the disk.
+    pub(crate) query_permits: Arc<Semaphore>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) members: Arc<Members>,
+    /// The name server of this process.
+    pub(crate) names: Option<Arc<Names>>,
+    pub(crate) modes: Arc<RequestModeTable>,
+    pub(crate) popper: Popper,
+    pub(crate) asks: Arc<AskClients>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) writer: StateWriter,
     pub(crate) metrics: Arc<BrokerMetrics>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) data: Arc<Path>,
 }
 
 /// What a connection to the broker remembers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct State {
     parked: pull::Parked,
+    pops: pop::Parked,
     filters: pull::FilterCache,
     sends: send::Scratch,
 }
 
 type BrokerSession = Session<State>;
 
-/// A request that is answered with an error.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) code: ResponseCode,
-    pub(crate) remark: String,
-}
-
-impl Refusal {
-    pub(crate) fn new(code: ResponseCode, remark: impl Into<String>) -> Self {
-        Self { code, remark: remark.into() }
-    }
-}
-
-/// What a client sent cannot be read: the broker of RocketMQ answers SYSTEM_ERROR with the exception's text.
-impl<E: std::error::Error> From<E> for Refusal {
-    fn from(error: E) -> Self {
-        Self::new(ResponseCode::SystemError, error.to_string())
-    }
-}
-
 impl Service for Remoting {
     type State = State;
 
     fn opened(&self, session: &SessionInfo) -> State {
-        self.members.opened(session.id, session.outbox.clone());
+        self.members.opened(session.id, session.peer, session.outbox.clone());
         State::default()
     }
 
@@ -92,7 +97,9 @@ impl Service for Remoting {
             match frame::decode(&input[used..], &limits) {
                 Ok(Some((frame, len))) => {
                     used += len;
-                    if !frame.is_reply() {
+                    if frame.is_reply() {
+                        self.asks.answered(session.info.id, &frame);
+                    } else {
                         self.metrics.requests.inc();
                         self.dispatch(&frame, session, &mut sends);
                     }
@@ -107,15 +114,21 @@ impl Service for Remoting {
     }
 
     fn woken(&self, token: u64, session: &mut BrokerSession) {
-        self.pulls().woken(token, session);
+        if pop::is_pop(token) {
+            self.pops().woken(token, session);
+        } else {
+            self.pulls().woken(token, session);
+        }
     }
 
     fn expire(&self, now: Instant, session: &mut BrokerSession) {
         self.pulls().expire(now, session);
+        self.pops().expire(now, session);
     }
 
     fn deadline(&self, session: &BrokerSession) -> Option<Instant> {
-        session.state.parked.deadline()
+        let deadlines = [session.state.parked.deadline(), session.state.pops.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     fn stopped(&self, session: &mut BrokerSession) {
@@ -127,7 +140,9 @@ impl Service for Remoting {
 
     fn closed(&self, session: &mut BrokerSession) {
         self.pulls().forget_all(session);
+        self.pops().forget_all(session);
         self.members.closed(session.info.id);
+        self.asks.closed(session.info.id);
     }
 }
 
@@ -139,6 +154,9 @@ impl Remoting {
                 self.sends().take(code, frame, sends)
             }
             BrokerCode::PullMessage | BrokerCode::LitePullMessage => self.pulls().pull(frame, session),
+            BrokerCode::QueryMessage => self.queries().by_key(frame, session),
+            BrokerCode::ViewMessageById => self.queries().by_offset(frame, session),
+            BrokerCode::QueryConsumeQueue => self.queries().consume_queue(frame, session),
             BrokerCode::QueryConsumerOffset => self.offsets().query(frame, session),
             BrokerCode::UpdateConsumerOffset => self.offsets().update(frame, session),
             BrokerCode::SearchOffsetByTimestamp => self.offsets().search(frame, session),
@@ -154,6 +172,64 @@ impl Remoting {
             BrokerCode::RecallMessage => self.retries().recall(frame, session),
             BrokerCode::EndTransaction => self.transaction_requests().end(frame, session),
             BrokerCode::UpdateAndCreateTopic => self.topics().create(frame, session),
+            BrokerCode::QueryAssignment => self.assignments().query(frame, session),
+            BrokerCode::SetMessageRequestMode => self.assignments().set_mode(frame, session),
+            BrokerCode::GetAllMessageRequestMode => self.assignments().all_modes(frame, session),
+            BrokerCode::PopMessage => self.pops().pop(frame, session),
+            BrokerCode::AckMessage => self.pop_acks().ack(frame, session),
+            BrokerCode::BatchAckMessage => self.pop_acks().ack_batch(frame, session),
+            BrokerCode::ChangeMessageInvisibleTime => self.pop_acks().change_invisible_time(frame, session),
+            BrokerCode::Notification => self.pops().notification(frame, session),
+            BrokerCode::PollingInfo => self.pops().polling_info(frame, session),
+            BrokerCode::PeekMessage => self.pops().peek(frame, session),
+            BrokerCode::UpdateAndCreateTopicList => self.topics().create_list(frame, session),
+            BrokerCode::DeleteTopicInBroker => self.topics().delete(frame, session),
+            BrokerCode::GetAllTopicConfig => self.topics().all(frame, session),
+            BrokerCode::GetTopicConfig => self.topics().config(frame, session),
+            BrokerCode::GetSystemTopicListFromBroker => self.topics().system(frame, session),
+            BrokerCode::UpdateAndCreateSubscriptionGroup => self.group_configs().update(frame, session),
+            BrokerCode::UpdateAndCreateSubscriptionGroupList => {
+                self.group_configs().update_list(frame, session)
+            }
+            BrokerCode::GetAllSubscriptionGroupConfig => self.group_configs().all(frame, session),
+            BrokerCode::GetSubscriptionGroupConfig => self.group_configs().config(frame, session),
+            BrokerCode::DeleteSubscriptionGroup => self.group_configs().delete(frame, session),
+            BrokerCode::UpdateAndGetGroupForbidden => self.group_configs().forbidden(frame, session),
+            BrokerCode::GetTopicStatsInfo => self.consumption().topic_stats(frame, session),
+            BrokerCode::GetConsumeStats => self.consumption().consume_stats(frame, session),
+            BrokerCode::GetBrokerConsumeStats => self.consumption().broker_consume_stats(frame, session),
+            BrokerCode::QueryConsumeTimeSpan => self.consumption().time_span(frame, session),
+            BrokerCode::GetEarliestMsgStoreTime => self.consumption().earliest(frame, session),
+            BrokerCode::GetAllConsumerOffset => self.consumption().all_offsets(frame, session),
+            BrokerCode::QueryCorrectionOffset => self.consumption().corrections(frame, session),
+            BrokerCode::CloneGroupOffset => self.consumption().clone_offsets(frame, session),
+            BrokerCode::InvokeBrokerToResetOffset => self.consumption().reset(frame, session),
+            BrokerCode::QueryTopicsByConsumer => self.consumption().topics_of(frame, session),
+            BrokerCode::QueryTopicConsumeByWho => self.consumption().groups_of(frame, session),
+            BrokerCode::GetConsumerConnectionList => self.clients().consumers(frame, session),
+            BrokerCode::GetProducerConnectionList => self.clients().producers(frame, session),
+            BrokerCode::GetAllProducerInfo => self.clients().all_producers(frame, session),
+            BrokerCode::QuerySubscriptionByConsumer => self.clients().subscription(frame, session),
+            BrokerCode::GetConsumerRunningInfo => self.clients().running_info(frame, session),
+            BrokerCode::ConsumeMessageDirectly => self.clients().consume_directly(frame, session),
+            BrokerCode::InvokeBrokerToGetConsumerStatus => self.clients().status(frame, session),
+            BrokerCode::GetBrokerRuntimeInfo => self.figures().runtime(frame, session),
+            BrokerCode::ViewBrokerStatsData => self.figures().counter(frame, session),
+            BrokerCode::GetBrokerConfig => self.figures().settings(frame, session),
+            BrokerCode::UpdateBrokerConfig => self.figures().change_settings(frame, session),
+            BrokerCode::GetBrokerHaStatus => self.figures().replication(frame, session),
+            BrokerCode::CleanExpiredConsumeQueue
+            | BrokerCode::CleanUnusedTopic
+            | BrokerCode::DeleteExpiredCommitLog
+            | BrokerCode::ResetMasterFlushOffset => {
+                // There is no index file of its own for a queue, what is left of a deleted topic goes with its segments,
+                // and only a replica has a master.
+                succeed(frame, session, &[], b"");
+                Ok(())
+            }
+            BrokerCode::SendReplyMessage | BrokerCode::SendReplyMessageV2 => {
+                self.replies().reply(code, frame, session)
+            }
             BrokerCode::Unknown(code) => Err(not_supported(code)),
         };
         if let Err(refusal) = handled {
@@ -168,6 +244,7 @@ impl Remoting {
             catalog: &self.catalog,
             progress: &self.progress,
             metrics: &self.metrics,
+            stats: &self.stats,
         }
     }
 
@@ -195,11 +272,56 @@ impl Remoting {
             members: &self.members,
             progress: &self.progress,
             metrics: &self.metrics,
+            stats: &self.stats,
+            settings: &self.settings,
+        }
+    }
+
+    fn replies(&self) -> reply_message::Replies<'_> {
+        reply_message::Replies { sends: self.sends(), members: &self.members, asks: &self.asks }
+    }
+
+    fn queries(&self) -> query::Queries<'_> {
+        query::Queries {
+            queues: &self.queues,
+            keys: &self.keys,
+            members: &self.members,
+            permits: &self.query_permits,
         }
     }
 
     fn offsets(&self) -> offsets::Offsets<'_> {
-        offsets::Offsets { queues: &self.queues, catalog: &self.catalog, progress: &self.progress }
+        offsets::Offsets {
+            queues: &self.queues,
+            catalog: &self.catalog,
+            progress: &self.progress,
+            pops: &self.popper.pops,
+        }
+    }
+
+    fn pops(&self) -> pop::PopRequests<'_> {
+        pop::PopRequests {
+            queues: &self.queues,
+            catalog: &self.catalog,
+            popper: &self.popper,
+            settings: &self.settings,
+            metrics: &self.metrics,
+        }
+    }
+
+    fn pop_acks(&self) -> pop::Acks<'_> {
+        pop::Acks { queues: &self.queues, catalog: &self.catalog, pops: &self.popper.pops }
+    }
+
+    fn assignments(&self) -> assignment::Assignments<'_> {
+        assignment::Assignments {
+            catalog: &self.catalog,
+            members: &self.members,
+            broker_name: &self.identity.name,
+            names: self.names.as_deref(),
+            modes: &self.modes,
+            acks: &self.appends.acks,
+        }
     }
 
     fn groups(&self) -> groups::Groups<'_> {
@@ -207,49 +329,56 @@ impl Remoting {
     }
 
     fn topics(&self) -> topics::TopicRequests<'_> {
-        topics::TopicRequests { catalog: &self.catalog, acks: &self.appends.acks }
+        topics::TopicRequests {
+            catalog: &self.catalog,
+            progress: &self.progress,
+            queues: &self.queues,
+            stats: &self.stats,
+            settings: &self.settings,
+            acks: &self.appends.acks,
+        }
     }
-}
 
-/// Code 3: nobody here serves the request; the connection goes on.
-pub(crate) fn not_supported(code: i32) -> Refusal {
-    Refusal::new(ResponseCode::RequestCodeNotSupported, reply::not_supported(code))
-}
-
-/// What was staged before the store stopped may be found by recovery.
-fn stopped_refusal() -> Refusal {
-    let remark = "the store stopped, the message may or may not be stored";
-    Refusal::new(ResponseCode::ServiceNotAvailable, remark)
-}
-
-/// What a reply needs of its request.
-pub(crate) fn request_of(frame: &Frame<'_>) -> RequestId {
-    RequestId { opaque: frame.opaque, serialize: frame.serialize }
-}
-
-/// Appends a reply.
-pub(crate) fn answer(
-    out: &mut bytes::BytesMut,
-    request: RequestId,
-    code: ResponseCode,
-    remark: Option<&str>,
-    fields: &[ExtField<'_>],
-    body: &[u8],
-) {
-    encode_reply(out, request.serialize, code, request.opaque, remark, fields, body);
-}
-
-/// Answers a request with success, unless no answer is wanted.
-pub(crate) fn succeed<S>(frame: &Frame<'_>, session: &mut Session<S>, fields: &[ExtField<'_>], body: &[u8]) {
-    if !frame.is_oneway() {
-        answer(session.out.head(), request_of(frame), ResponseCode::Success, None, fields, body);
+    fn group_configs(&self) -> group_configs::GroupConfigRequests<'_> {
+        group_configs::GroupConfigRequests {
+            catalog: &self.catalog,
+            progress: &self.progress,
+            stats: &self.stats,
+            acks: &self.appends.acks,
+        }
     }
-}
 
-/// Answers a request with an error, unless no answer is wanted.
-pub(crate) fn refuse<S>(frame: &Frame<'_>, session: &mut Session<S>, refusal: &Refusal) {
-    if !frame.is_oneway() {
-        let request = request_of(frame);
-        answer(session.out.head(), request, refusal.code, Some(&refusal.remark), &[], b"");
+    fn consumption(&self) -> consumption::Consumption {
+        consumption::Consumption {
+            identity: self.identity.clone(),
+            queues: self.queues.clone(),
+            catalog: self.catalog.clone(),
+            progress: self.progress.clone(),
+            members: self.members.clone(),
+            stats: self.stats.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    fn clients(&self) -> clients::Clients<'_> {
+        clients::Clients {
+            identity: &self.identity,
+            members: &self.members,
+            asks: &self.asks,
+            catalog: &self.catalog,
+            reader: &self.queues.reader,
+        }
+    }
+
+    fn figures(&self) -> figures::Figures<'_> {
+        figures::Figures {
+            identity: &self.identity,
+            appends: &self.appends,
+            catalog: &self.catalog,
+            reader: &self.queues.reader,
+            stats: &self.stats,
+            settings: &self.settings,
+            data: &self.data,
+        }
     }
 }

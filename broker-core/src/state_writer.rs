@@ -3,7 +3,7 @@
 use crate::{clock, identity::Identity};
 use halley_machine::state::{STATE_TOPIC, StateRecord};
 use halley_model::{LogOffset, Millis, RecordBody};
-use halley_store::{Log, Placed, StageError};
+use halley_store::{Log, Placed, StageError, Staging};
 
 /// Appends state records. Because the log is one sequence, whatever is appended after a state record is never
 /// durable without it: a message's topic need not be waited for.
@@ -23,6 +23,18 @@ impl StateWriter {
         let now = clock::now();
         let encoded = record.encode();
         let placed = self.log.stage(now)?.append(&self.body(&encoded, now))?;
+        Ok(placed.log_offset + 1)
+    }
+
+    /// Stages a record that says something of the log as it is just before the record.
+    pub(crate) fn write_with(
+        &self,
+        record: impl FnOnce(&Staging<'_>) -> StateRecord,
+    ) -> Result<LogOffset, StageError> {
+        let now = clock::now();
+        let mut staging = self.log.stage(now)?;
+        let encoded = record(&staging).encode();
+        let placed = staging.append(&self.body(&encoded, now))?;
         Ok(placed.log_offset + 1)
     }
 

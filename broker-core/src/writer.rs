@@ -35,6 +35,13 @@ impl Outgoing {
         self.chunks.push_back(body);
     }
 
+    /// Appends the parts of whole frames.
+    pub(crate) fn parts(&mut self, parts: impl IntoIterator<Item = Bytes>) {
+        for part in parts {
+            self.body(part);
+        }
+    }
+
     /// How many bytes wait.
     pub(crate) fn len(&self) -> usize {
         self.queued + self.tail.len()

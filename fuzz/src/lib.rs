@@ -171,12 +171,25 @@ pub const TARGETS: &[Target] = &[
         seeds: store::index_sidecar_seeds,
         words: &["HLX1"],
     },
+    Target { name: "key_file", run: store::key_file, seeds: store::key_file_seeds, words: &["HLK1"] },
     Target { name: "snapshot", run: store::snapshot, seeds: store::snapshot_seeds, words: &["HLS1"] },
     Target {
         name: "broker_state",
         run: machine::broker_state,
         seeds: machine::broker_state_seeds,
         words: &["\"topics\":[", "\"offsets\":[", "\"queue\":", "\"metadata\":"],
+    },
+    Target {
+        name: "pop_info",
+        run: wire::pop_info,
+        seeds: wire::pop_info_seeds,
+        words: &["999", " 0 ", ";", ",", "\n"],
+    },
+    Target {
+        name: "pop_cursor",
+        run: machine::pop_cursor,
+        seeds: machine::pop_cursor_seeds,
+        words: &["\"pop\":1", "\"next\":", "\"open\":[[", "\"order\":{", "9223372036854775807", "]]"],
     },
     Target {
         name: "delayed",

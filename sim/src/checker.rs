@@ -2,10 +2,12 @@
 
 mod delivery;
 mod log;
+mod pops;
 mod waiting;
 
 pub(crate) use delivery::DeliveryChecker;
 pub(crate) use log::{Content, Entry, Found, LogChecker};
+pub(crate) use pops::{Place, PopChecker};
 pub(crate) use waiting::WaitingChecker;
 
 use std::fmt;
@@ -35,6 +37,8 @@ pub enum Check {
     InFlight,
     /// Attempts are counted over restarts, waits are kept, and nothing is given up early.
     RetryPolicy,
+    /// A popped message is hidden until its time is over, and never passed by the commit before it is finished.
+    Pops,
     /// A delayed message is delivered once and not before its time, one that was recalled in time never; a transaction's
     /// message once where it was committed, else never.
     Waiting,
@@ -56,6 +60,7 @@ impl Check {
             Self::KeyOrder => "order per key",
             Self::InFlight => "bound on attempts in flight",
             Self::RetryPolicy => "retry policy",
+            Self::Pops => "pops are hidden, then acknowledged or moved",
             Self::Waiting => "what waits comes once, in time, or never",
             Self::Assertion => "assertion",
         }

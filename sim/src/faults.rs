@@ -132,6 +132,12 @@ pub enum Happened {
     DeadLetterRefused,
     /// A stream went on from a cursor with open events.
     CursorRestored,
+    /// A message was popped.
+    Popped,
+    /// A popped message was not acknowledged in time and moved to the retry topic.
+    Revived,
+    /// A queue went on from a commit with popped messages in flight.
+    FlightsRestored,
     /// Delayed messages were due.
     TimerDue,
     /// A delayed message was due and had been recalled.
@@ -144,7 +150,7 @@ pub enum Happened {
 
 impl Happened {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Acknowledged,
         Self::RefusedFull,
         Self::UnknownKept,
@@ -159,6 +165,9 @@ impl Happened {
         Self::DeadLettered,
         Self::DeadLetterRefused,
         Self::CursorRestored,
+        Self::Popped,
+        Self::Revived,
+        Self::FlightsRestored,
         Self::TimerDue,
         Self::Recalled,
         Self::TransactionChecked,

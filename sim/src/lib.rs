@@ -15,6 +15,7 @@ mod faults;
 mod message;
 mod node;
 mod plan;
+mod pops;
 mod random;
 mod scene;
 mod target;
@@ -37,6 +38,8 @@ pub enum Bug {
     Store(halley_store::Canary),
     /// In the delivery machine.
     Delivery(halley_delivery::Canary),
+    /// In the machine of queues that are popped from.
+    Pop(halley_machine::pop::Canary),
     /// In the shell round the parts, which is the simulator's own.
     Shell(ShellBug),
 }
@@ -55,8 +58,16 @@ impl Bug {
     pub fn all() -> Vec<Self> {
         use halley_delivery::Canary::{CursorPastOpen, DeadLetterDropped, RetryForgetsOrder};
         let delivery = [DeadLetterDropped, CursorPastOpen, RetryForgetsOrder].map(Self::Delivery);
+        use halley_machine::pop::Canary::{CommitPastFlights, DueTooEarly};
+        let pops = [CommitPastFlights, DueTooEarly].map(Self::Pop);
         let shell = [ShellBug::DoneBeforeDelivery, ShellBug::CommitWithoutEnd].map(Self::Shell);
-        halley_store::Canary::ALL.into_iter().map(Self::Store).chain(delivery).chain(shell).collect()
+        halley_store::Canary::ALL
+            .into_iter()
+            .map(Self::Store)
+            .chain(delivery)
+            .chain(pops)
+            .chain(shell)
+            .collect()
     }
 }
 

@@ -88,6 +88,7 @@ fn replay(seed: u64, bug: Option<&str>) -> bool {
     let named = |bug: &Bug| match bug {
         Bug::Store(canary) => format!("{canary:?}"),
         Bug::Delivery(canary) => format!("{canary:?}"),
+        Bug::Pop(canary) => format!("{canary:?}"),
         Bug::Shell(bug) => format!("{bug:?}"),
     };
     let planted = bug.map(|name| Bug::all().into_iter().find(|bug| named(bug) == name));

@@ -16,6 +16,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 pub(crate) const HOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 10911);
 
 const BUS: &str = "BUS_orders";
+const RETRIES: &str = "%RETRY%poppers_BUS_orders";
 const DEAD_LETTERS: &str = "%DLQ%target-";
 
 /// The topics of the simulated broker.
@@ -23,6 +24,8 @@ const DEAD_LETTERS: &str = "%DLQ%target-";
 pub(crate) enum Topic {
     Bus,
     State,
+    /// Messages of the bus that were popped and not acknowledged.
+    Retries,
     Timers,
     Halves,
     /// Of the target with this number.
@@ -34,6 +37,7 @@ impl Topic {
         match self {
             Self::Bus => BUS.to_owned(),
             Self::State => STATE_TOPIC.to_owned(),
+            Self::Retries => RETRIES.to_owned(),
             Self::Timers => TIMER_TOPIC.to_owned(),
             Self::Halves => HALF_TOPIC.to_owned(),
             Self::DeadLetters(target) => format!("{DEAD_LETTERS}{target}"),
@@ -44,6 +48,7 @@ impl Topic {
         match name {
             BUS => Some(Self::Bus),
             STATE_TOPIC => Some(Self::State),
+            RETRIES => Some(Self::Retries),
             TIMER_TOPIC => Some(Self::Timers),
             HALF_TOPIC => Some(Self::Halves),
             _ => name.strip_prefix(DEAD_LETTERS)?.parse().ok().map(Self::DeadLetters),
@@ -237,6 +242,13 @@ impl Message {
             assert!(property::push(&mut properties, key, value), "no value holds a separator");
         }
         Self { topic: Topic::DeadLetters(target), queue: 0, body: record.body().to_vec(), properties }
+    }
+
+    /// A popped message as it stands in the retry topic.
+    pub(crate) fn retry(record: &RecordView<'_>) -> Self {
+        let changes = [(property::ORIGIN_GROUP, "poppers".to_owned())];
+        let properties = property::with(record.properties(), &changes);
+        Self { topic: Topic::Retries, queue: 0, body: record.body().to_vec(), properties }
     }
 
     pub(crate) fn record<'a>(&'a self, topic: &'a str, now: Millis) -> RecordBody<'a> {

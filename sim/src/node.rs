@@ -33,6 +33,7 @@ pub(crate) struct Node {
     pub(crate) is_poisoned: bool,
     pub(crate) is_stopping: bool,
     consumer: Vec<QueueOffset>,
+    pub(crate) pops: crate::pops::Pops,
     /// A snapshot that waits until the log is acknowledged up to this.
     waiting_snapshot: Option<(LogOffset, Vec<u8>)>,
 }
@@ -82,11 +83,13 @@ impl Node {
             is_poisoned: false,
             is_stopping: false,
             consumer: Vec::new(),
+            pops: crate::pops::Pops::default(),
             waiting_snapshot: None,
         };
         node.create_topics(scene)?;
         node.open_streams(scene)?;
         node.resume_consumer(scene)?;
+        node.resume_pops(scene)?;
         for (wait, what) in [
             (0, Inside::WriteLog),
             (scene.plan.flush_gap, Inside::Flush),
@@ -184,16 +187,20 @@ impl Node {
 
     fn acknowledge(&mut self, scene: &mut Scene) -> Result<(), Violation> {
         let groups = scene.watermarks(self.store.log.acked(), self.store.log.durable());
-        let (mut letters, mut halves) = (Vec::new(), Vec::new());
+        let (mut letters, mut halves, mut retries) = (Vec::new(), Vec::new(), Vec::new());
         for group in groups {
             for entry in scene.log.group(group) {
                 match entry.content {
                     Content::Event(_) => scene.coverage.count(Happened::Acknowledged),
                     Content::Letter { stream, offset } => letters.push((stream, offset)),
+                    Content::Retry { topic, queue, offset } => retries.push(((topic, queue), offset)),
                     Content::Half(number) => halves.push((number, entry.placed.queue_offset)),
                     Content::Delayed | Content::State => {}
                 }
             }
+        }
+        for (place, offset) in retries {
+            self.pop_moved(scene, place, offset);
         }
         for (number, offset) in halves {
             // Some producers say nothing until they are asked.
@@ -260,6 +267,7 @@ impl Node {
 
     /// Logs the committed offsets.
     pub(crate) fn log_offsets(&mut self, scene: &mut Scene) -> Result<(), Violation> {
+        self.commit_pops(scene)?;
         loop {
             let dirty = self.tables.offsets.take_dirty(STATE_BYTES_MAX);
             if dirty.is_empty() {
@@ -345,12 +353,17 @@ impl Node {
     /// Whether nothing waits any more.
     pub(crate) fn is_quiet(&self, scene: &Scene) -> bool {
         let read = (0..scene.plan.queues).all(|queue| self.consumer[queue as usize] >= self.queue_end(queue));
-        scene.log.unacknowledged() == 0 && read && self.nothing_waits() && self.deliveries_are_quiet()
+        scene.log.unacknowledged() == 0
+            && read
+            && self.nothing_waits()
+            && self.deliveries_are_quiet()
+            && self.pops_are_quiet()
     }
 
     fn create_topics(&mut self, scene: &mut Scene) -> Result<(), Violation> {
         let letters = (0..scene.plan.targets.len()).map(|target| (Topic::DeadLetters(target), 1));
-        for (topic, queues) in [(Topic::Bus, scene.plan.queues)].into_iter().chain(letters) {
+        let retries = scene.plan.pop_gap.map(|_| (Topic::Retries, 1));
+        for (topic, queues) in [(Topic::Bus, scene.plan.queues)].into_iter().chain(letters).chain(retries) {
             let name = topic_name(topic);
             let created = self.tables.topics.ensure(&name, queues);
             let created = created.or_else(|error| violated(Check::Assertion, error.to_string()))?;
@@ -384,7 +397,7 @@ fn options(scene: &Scene) -> Options {
     options.staged_bytes_max = plan.segment_bytes as usize;
     options.canary = match scene.bug {
         Some(Bug::Store(canary)) => Some(canary),
-        Some(Bug::Delivery(_) | Bug::Shell(_)) | None => None,
+        Some(Bug::Delivery(_) | Bug::Pop(_) | Bug::Shell(_)) | None => None,
     };
     options
 }
@@ -418,16 +431,17 @@ fn check_recovered(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(), Vio
     }
     let letters = scene.log.entries().filter_map(|entry| match entry.content {
         Content::Letter { stream, offset } => Some((stream, offset)),
-        Content::Event(_) | Content::Delayed | Content::Half(_) | Content::State => None,
+        Content::Event(_) | Content::Retry { .. } | Content::Delayed | Content::Half(_) | Content::State => {
+            None
+        }
     });
     let log = &scene.log;
     scene.waiting.recovered(recovered.groups);
     scene.delivery.recovered(recovered.groups, |queue| log.queue_len(Topic::Bus, queue), letters);
     let letters = (0..scene.plan.targets.len()).map(|target| (Topic::DeadLetters(target), 0));
     let bus = (0..scene.plan.queues).map(|queue| (Topic::Bus, queue));
-    for (topic, queue) in
-        bus.chain(letters).chain([Topic::State, Topic::Timers, Topic::Halves].map(|topic| (topic, 0)))
-    {
+    let single = [Topic::State, Topic::Timers, Topic::Halves, Topic::Retries].map(|topic| (topic, 0));
+    for (topic, queue) in bus.chain(letters).chain(single) {
         let mut entries = Vec::new();
         let looked_up = store.reader.lookup(&topic.name(), queue, 0, usize::MAX, &mut entries);
         looked_up.or_else(|error| violated(Check::QueueOrder, format!("no index of {topic:?}: {error}")))?;

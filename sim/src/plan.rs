@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) flush_gap: Millis,
     pub(crate) state_gap: Millis,
     pub(crate) read_gap: Millis,
+    /// Pause between rounds of a group that pops; no such group in other seeds.
+    pub(crate) pop_gap: Option<Millis>,
     pub(crate) time_gap: Millis,
     /// How many of a hundred sends are of a message that waits.
     pub(crate) waiting_percent: u64,
@@ -84,10 +86,11 @@ impl Plan {
         // What waits is drawn apart, so that seeds without it keep the histories that they had before.
         let mut waits = Random::new(seed ^ 0x5761_6974);
         if random.percent(30) {
-            Self::of_log(&mut random)
-        } else {
-            Self::of_deliveries(&mut random, &mut waits)
+            return Self::of_log(&mut random);
         }
+        // So are pops.
+        let pop_gap = seed.is_multiple_of(3).then(|| Random::new(seed ^ 0x0070_6F70).millis(20, 300));
+        Self { pop_gap, ..Self::of_deliveries(&mut random, &mut waits) }
     }
 
     fn of_log(random: &mut Random) -> Self {
@@ -111,6 +114,7 @@ impl Plan {
             flush_gap: random.pick(&[500, 3_000]),
             state_gap: 5_000,
             read_gap: random.millis(20, 400),
+            pop_gap: None,
             time_gap: 1_000,
             waiting_percent: 0,
             targets: Vec::new(),
@@ -140,6 +144,7 @@ impl Plan {
             flush_gap: random.pick(&[500, 500, 3_000]),
             state_gap: random.pick(&[200, 1_000, 3_000]),
             read_gap: random.millis(50, 1_000),
+            pop_gap: None,
             time_gap: waits.millis(5, 100),
             waiting_percent: waits.pick(&[0, 0, 30, 60]),
             targets,

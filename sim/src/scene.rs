@@ -2,7 +2,7 @@
 
 use crate::{
     Bug,
-    checker::{DeliveryChecker, LogChecker, WaitingChecker},
+    checker::{DeliveryChecker, LogChecker, Place, PopChecker, WaitingChecker},
     faults::{Coverage, Fault},
     plan::Plan,
     random::Random,
@@ -48,6 +48,15 @@ pub(crate) enum Inside {
     KeepTime,
     /// The consumer reads.
     Read,
+    /// Consumers pop, and what is overdue is moved.
+    Pop,
+    /// A consumer acknowledges a popped message, or hides it for longer.
+    PopAck {
+        place: Place,
+        offset: QueueOffset,
+        popped: Millis,
+        change: Option<Millis>,
+    },
     /// A machine's deadline.
     Wake {
         target: usize,
@@ -101,6 +110,9 @@ pub(crate) struct Scene {
     pub(crate) coverage: Coverage,
     pub(crate) log: LogChecker,
     pub(crate) delivery: DeliveryChecker,
+    pub(crate) pops: PopChecker,
+    /// What popping consumers draw from, so that they change nothing for others.
+    pub(crate) poppers: Random,
     pub(crate) waiting: WaitingChecker,
     /// Which events are poison, by number.
     pub(crate) poison: Vec<bool>,
@@ -125,6 +137,8 @@ impl Scene {
             coverage: Coverage::default(),
             log: LogChecker::new(plan.durability),
             delivery: DeliveryChecker::new(&plan),
+            pops: PopChecker::default(),
+            poppers: Random::new(seed ^ 0x706F_7073),
             waiting: WaitingChecker::default(),
             poison: Vec::new(),
             life: 0,

@@ -1,5 +1,6 @@
 use super::*;
 use halley_delivery::Canary as DeliveryBug;
+use halley_machine::pop::Canary as PopBug;
 use halley_store::Canary as StoreBug;
 
 /// Runs seeds; gives what they covered.
@@ -54,6 +55,12 @@ fn planted_bugs_of_deliveries_are_found() {
     finds(Bug::Delivery(DeliveryBug::DeadLetterDropped), 0..50);
     finds(Bug::Delivery(DeliveryBug::CursorPastOpen), 0..50);
     finds(Bug::Delivery(DeliveryBug::RetryForgetsOrder), 0..100);
+}
+
+#[test]
+fn planted_bugs_of_pops_are_found() {
+    finds(Bug::Pop(PopBug::CommitPastFlights), 0..30);
+    finds(Bug::Pop(PopBug::DueTooEarly), 0..60);
 }
 
 #[test]

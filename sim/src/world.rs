@@ -64,6 +64,7 @@ impl World {
         self.crash(crash);
         self.start()?;
         self.settle(&mut events)?;
+        self.scene.pops.at_the_end(&self.scene.log)?;
         self.scene.waiting.at_the_end()?;
         self.scene.delivery.at_the_end()
     }
@@ -160,6 +161,14 @@ impl World {
             Inside::Read => {
                 scene.inside(scene.plan.read_gap, Inside::Read);
                 node.read(scene)
+            }
+            Inside::Pop => {
+                scene.inside(scene.plan.pop_gap.unwrap_or(1_000), Inside::Pop);
+                node.pop(scene)
+            }
+            Inside::PopAck { place, offset, popped, change } => {
+                node.pop_ack(scene, place, offset, popped, change);
+                Ok(())
             }
             Inside::Wake { target, due } => node.wake(scene, target, due),
             Inside::Fetch { stream } => node.fetch(scene, stream),

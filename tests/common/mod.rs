@@ -8,6 +8,10 @@
     reason = "shared by several test binaries; tests start processes"
 )]
 
+pub mod fastjson;
+pub mod oracle;
+pub mod remoting;
+
 use serde_json::Value;
 use std::{
     collections::VecDeque,
@@ -61,6 +65,25 @@ impl Server {
     /// Starts a server that stores in a folder of the caller's.
     pub fn start_in(data: &std::path::Path, config: &str) -> Self {
         Self::start_with(tempfile::tempdir().unwrap(), data, "os", config)
+    }
+
+    /// Starts a server whose `server` section has these lines beside `data` and `admin`; in them `NAMESRV`, `BROKER` and
+    /// `INGRESS` stand for free addresses.
+    pub fn start_as(section: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [ingress, namesrv, broker, admin] = free_ports();
+        let section = section
+            .replace("NAMESRV", &namesrv.to_string())
+            .replace("BROKER", &broker.to_string())
+            .replace("INGRESS", &ingress.to_string());
+        let data = dir.path().join("data");
+        let config =
+            format!("server:\n  data: {}\n  admin: {{listen: \"{admin}\"}}\n{section}\n", data.display());
+        fs::write(dir.path().join("halley.yaml"), config).unwrap();
+        let child = spawn(&dir);
+        let server = Self { child, dir, ingress, namesrv, broker, admin };
+        server.wait_ready();
+        server
     }
 
     fn start_with(dir: tempfile::TempDir, data: &std::path::Path, durability: &str, config: &str) -> Self {

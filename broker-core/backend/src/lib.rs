@@ -50,6 +50,9 @@ pub enum SendError {
         /// the limit
         max: usize,
     },
+    /// The store reserves its next segment at this moment; try again.
+    #[error("the next log segment is not reserved yet")]
+    NoSegment,
     /// The disk has no room for another segment; try again when there is.
     #[error("the disk is full: no room for another log segment")]
     Full,

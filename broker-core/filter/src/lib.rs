@@ -24,6 +24,9 @@ pub enum ParseError {
     /// The type is neither `TAG` nor `SQL92`.
     #[error("{0:?} is not an expression type, known are TAG and SQL92")]
     UnknownType(String),
+    /// Bars with nothing between them, not even a space (`FilterAPI.buildSubscriptionData`, 5.5, takes any other text).
+    #[error("{0:?} names no tag")]
+    OnlyBars(String),
     /// The SQL92 text is wrong.
     #[error(transparent)]
     Sql92(#[from] sql92::ParseError),
@@ -33,6 +36,7 @@ impl Expression {
     /// Parses an expression of a type as clients name it; none means `TAG` (`FilterAPI.build`, 5.5).
     pub fn parse(kind: Option<&str>, text: &str) -> Result<Self, ParseError> {
         match kind {
+            None | Some("" | "TAG") if is_only_bars(text) => Err(ParseError::OnlyBars(text.to_owned())),
             None | Some("" | "TAG") => Ok(Self::Tag(TagFilter::parse(text))),
             Some("SQL92") => Ok(Self::Sql92(Sql92::parse(text)?)),
             Some(other) => Err(ParseError::UnknownType(other.to_owned())),
@@ -62,6 +66,11 @@ impl Expression {
     }
 }
 
+/// Java's `split` leaves out empty strings at the end, so that such a text has no parts at all.
+fn is_only_bars(text: &str) -> bool {
+    !text.is_empty() && text.len().is_multiple_of(2) && text.bytes().all(|byte| byte == b'|')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +81,8 @@ mod tests {
         assert!(Expression::parse(Some("TAG"), "").unwrap().matches_all());
         let tags = Expression::parse(None, "a || b").unwrap();
         assert!(tags.matches(b"TAGS\x01b\x02") && !tags.matches(b"TAGS\x01c\x02") && !tags.matches(b""));
+        assert_eq!(Expression::parse(None, "||||"), Err(ParseError::OnlyBars("||||".into())));
+        assert!(Expression::parse(None, "|| ||").is_ok() && Expression::parse(None, "|||").is_ok());
         let sql = Expression::parse(Some("SQL92"), "a > 1").unwrap();
         assert!(sql.may_match_tag(7) && sql.matches(b"a\x012\x02") && !sql.matches_all());
         assert_eq!(Expression::parse(Some("XPATH"), "a"), Err(ParseError::UnknownType("XPATH".into())));

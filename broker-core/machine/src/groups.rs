@@ -20,6 +20,10 @@ pub struct Subscription {
     pub topic: TopicName,
     /// The client's version of the subscription, a time stamp; a higher one replaces a lower.
     pub version: i64,
+    /// The expression as the client wrote it.
+    pub text: String,
+    /// Its language, "TAG" where absent.
+    pub kind: Option<String>,
     /// The compiled expression; `Err` holds why it could not be compiled.
     pub expression: Result<Arc<Expression>, String>,
 }
@@ -31,8 +35,49 @@ pub struct ConsumerHeartbeat {
     pub group: GroupName,
     /// Each member reads everything, so that nobody need be told of changes.
     pub broadcasting: bool,
+    /// RocketMQ's word for push, pull or POP; for operators to see.
+    pub consume_type: String,
+    /// Where a new group begins, in RocketMQ's word; for operators to see.
+    pub consume_from_where: String,
     /// What the group subscribes to.
     pub subscriptions: Vec<Subscription>,
+}
+
+/// Who a client is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Its own id, the same after a reconnect.
+    pub id: String,
+    /// Its language, a number of RocketMQ's `LanguageCode`.
+    pub language: u8,
+    /// Its version, an ordinal of RocketMQ's `MQVersion.Version`.
+    pub version: i32,
+}
+
+/// A client of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// On this connection.
+    pub connection: ConnectionId,
+    /// Who it is.
+    pub client: Client,
+    /// When its last heartbeat came.
+    pub seen: Millis,
+}
+
+/// A consumer group as operators see it.
+#[derive(Debug, Clone)]
+pub struct ConsumerGroupView {
+    /// Each member reads everything.
+    pub broadcasting: bool,
+    /// See [`ConsumerHeartbeat::consume_type`].
+    pub consume_type: String,
+    /// See [`ConsumerHeartbeat::consume_from_where`].
+    pub consume_from_where: String,
+    /// What it subscribes to, by topic.
+    pub subscriptions: Vec<Subscription>,
+    /// Who is in it.
+    pub members: Vec<Member>,
 }
 
 /// What happens to groups.
@@ -42,8 +87,8 @@ pub enum Input {
     Heartbeat {
         /// on this connection
         connection: ConnectionId,
-        /// the client's own id, the same after a reconnect
-        client: String,
+        /// the client
+        client: Client,
         /// its consumers
         consumers: Vec<ConsumerHeartbeat>,
         /// its producer groups
@@ -81,19 +126,44 @@ pub enum Effect {
 pub struct Groups {
     consumers: BTreeMap<GroupName, ConsumerGroup>,
     producers: BTreeMap<GroupName, BTreeMap<ConnectionId, Member>>,
+    producer_clients: ProducerClients,
+}
+
+/// Which client id is on which connection, of clients that produce: the newest connection of each id.
+#[derive(Debug, Default)]
+struct ProducerClients {
+    by_client: BTreeMap<String, ConnectionId>,
+    by_connection: BTreeMap<ConnectionId, String>,
+}
+
+impl ProducerClients {
+    fn insert(&mut self, connection: ConnectionId, client: &str) {
+        if self.by_connection.get(&connection).is_some_and(|known| known == client)
+            && self.by_client.get(client) == Some(&connection)
+        {
+            return;
+        }
+        self.remove(connection);
+        self.by_connection.insert(connection, client.to_owned());
+        self.by_client.insert(client.to_owned(), connection);
+    }
+
+    fn remove(&mut self, connection: ConnectionId) {
+        if let Some(client) = self.by_connection.remove(&connection)
+            && self.by_client.get(&client) == Some(&connection)
+        {
+            self.by_client.remove(&client);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct ConsumerGroup {
     broadcasting: bool,
+    consume_type: String,
+    consume_from_where: String,
     members: BTreeMap<ConnectionId, Member>,
     subscriptions: BTreeMap<TopicName, Subscription>,
-}
-
-#[derive(Debug)]
-struct Member {
-    client: String,
-    seen: Millis,
 }
 
 impl Groups {
@@ -104,8 +174,11 @@ impl Groups {
                 for consumer in consumers {
                     self.consumer_heartbeat(now, connection, &client, consumer, effects);
                 }
+                if !producers.is_empty() {
+                    self.producer_clients.insert(connection, &client.id);
+                }
                 for group in producers {
-                    let member = Member { client: client.clone(), seen: now };
+                    let member = Member { connection, client: client.clone(), seen: now };
                     self.producers.entry(group).or_default().insert(connection, member);
                 }
             }
@@ -138,7 +211,7 @@ impl Groups {
     /// The client ids of a group's consumers, `None` where it has none.
     pub fn consumer_ids(&self, group: &str) -> Option<Vec<String>> {
         let group = self.consumers.get(group)?;
-        Some(group.members.values().map(|member| member.client.clone()).collect())
+        Some(group.members.values().map(|member| member.client.id.clone()).collect())
     }
 
     /// The connections of a producer group's members.
@@ -146,22 +219,75 @@ impl Groups {
         self.producers.get(group).into_iter().flat_map(|members| members.keys().copied())
     }
 
+    /// The connection of the producer with this client id (`ProducerManager.findChannel`, 5.5).
+    pub fn producer_connection(&self, client_id: &str) -> Option<ConnectionId> {
+        self.producer_clients.by_client.get(client_id).copied()
+    }
+
     /// What the group wants of the topic; the outer `None` where the group has no consumers.
     pub fn subscription(&self, group: &str, topic: &str) -> Option<Option<&Subscription>> {
         Some(self.consumers.get(group)?.subscriptions.get(topic))
+    }
+
+    /// Whether the group's members read everything each; `false` where it has none.
+    pub fn is_broadcasting(&self, group: &str) -> bool {
+        self.consumers.get(group).is_some_and(|group| group.broadcasting)
+    }
+
+    /// How many topics the group subscribes to; 0 where it has no consumers.
+    pub fn subscription_count(&self, group: &str) -> usize {
+        self.consumers.get(group).map_or(0, |group| group.subscriptions.len())
+    }
+
+    /// A consumer group, `None` where it has no consumers.
+    pub fn consumer_group(&self, group: &str) -> Option<ConsumerGroupView> {
+        let group = self.consumers.get(group)?;
+        Some(ConsumerGroupView {
+            broadcasting: group.broadcasting,
+            consume_type: group.consume_type.clone(),
+            consume_from_where: group.consume_from_where.clone(),
+            subscriptions: group.subscriptions.values().cloned().collect(),
+            members: group.members.values().cloned().collect(),
+        })
+    }
+
+    /// The consumer with that id in the group.
+    pub fn consumer(&self, group: &str, client_id: &str) -> Option<&Member> {
+        self.consumers.get(group)?.members.values().find(|member| member.client.id == client_id)
+    }
+
+    /// The consumer groups that subscribe to a topic.
+    pub fn consumers_of(&self, topic: &str) -> Vec<GroupName> {
+        let subscribed = |(_, group): &(&GroupName, &ConsumerGroup)| group.subscriptions.contains_key(topic);
+        self.consumers.iter().filter(subscribed).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The members of a producer group, `None` where it has none.
+    pub fn producer_group(&self, group: &str) -> Option<Vec<Member>> {
+        Some(self.producers.get(group)?.values().cloned().collect())
+    }
+
+    /// All producer groups with their members.
+    pub fn all_producers(&self) -> Vec<(GroupName, Vec<Member>)> {
+        let members = |(name, members): (&GroupName, &BTreeMap<_, Member>)| {
+            (name.clone(), members.values().cloned().collect())
+        };
+        self.producers.iter().map(members).collect()
     }
 
     fn consumer_heartbeat(
         &mut self,
         now: Millis,
         connection: ConnectionId,
-        client: &str,
+        client: &Client,
         heartbeat: ConsumerHeartbeat,
         effects: &mut Vec<Effect>,
     ) {
         let group = self.consumers.entry(heartbeat.group.clone()).or_default();
         group.broadcasting = heartbeat.broadcasting;
-        let member = Member { client: client.to_owned(), seen: now };
+        group.consume_type = heartbeat.consume_type;
+        group.consume_from_where = heartbeat.consume_from_where;
+        let member = Member { connection, client: client.clone(), seen: now };
         let joined = group.members.insert(connection, member).is_none();
         let resubscribed = group.subscribe(heartbeat.subscriptions);
         if joined || resubscribed {
@@ -170,10 +296,23 @@ impl Groups {
     }
 
     fn drop_producers(&mut self, gone: impl Fn(&GroupName, ConnectionId, &Member) -> bool) {
+        let mut dropped = Vec::new();
         self.producers.retain(|group, members| {
-            members.retain(|connection, member| !gone(group, *connection, member));
+            members.retain(|connection, member| {
+                let gone = gone(group, *connection, member);
+                if gone {
+                    dropped.push(*connection);
+                }
+                !gone
+            });
             !members.is_empty()
         });
+        for connection in dropped {
+            // It may be in other groups too.
+            if !self.producers.values().any(|members| members.contains_key(&connection)) {
+                self.producer_clients.remove(connection);
+            }
+        }
     }
 
     fn drop_consumers(
@@ -233,13 +372,21 @@ mod tests {
             .map(|(topic, version)| Subscription {
                 topic: TopicName::new(topic).unwrap(),
                 version: *version,
+                text: "*".into(),
+                kind: None,
                 expression: Err("not compiled here".into()),
             })
             .collect();
-        let consumer = ConsumerHeartbeat { group: group("g"), broadcasting, subscriptions };
+        let consumer = ConsumerHeartbeat {
+            group: group("g"),
+            broadcasting,
+            consume_type: "CONSUME_PASSIVELY".into(),
+            consume_from_where: "CONSUME_FROM_LAST_OFFSET".into(),
+            subscriptions,
+        };
         Input::Heartbeat {
             connection: ConnectionId(connection),
-            client: format!("client-{connection}"),
+            client: Client { id: format!("client-{connection}"), language: 0, version: 1 },
             consumers: vec![consumer],
             producers: vec![group("p")],
         }
@@ -271,6 +418,14 @@ mod tests {
         assert_eq!(step(&mut groups, 3, heartbeat(2, &[("t", 2), ("u", 2)], false)), [vec![1, 2]]);
         assert_eq!(groups.consumer_ids("g").unwrap(), ["client-1", "client-2"]);
         assert_eq!(groups.subscription("g", "t").unwrap().unwrap().version, 2);
+        assert_eq!((groups.subscription_count("g"), groups.subscription_count("h")), (2, 0));
+        assert_eq!(groups.consumers_of("u"), [group("g")]);
+        assert!(groups.consumers_of("v").is_empty());
+        assert_eq!(groups.consumer("g", "client-2").unwrap().connection, ConnectionId(2));
+        assert!(groups.consumer("g", "client-3").is_none() && groups.consumer("h", "client-2").is_none());
+        assert_eq!(groups.consumer_group("g").unwrap().members.len(), 2);
+        assert_eq!(groups.producer_group("p").unwrap()[1].client.id, "client-2");
+        assert_eq!(groups.all_producers().len(), 1);
         assert_eq!(step(&mut groups, 4, Input::Closed(ConnectionId(1))), [vec![2]]);
         let leave = Input::Unregister {
             connection: ConnectionId(2),
@@ -291,6 +446,25 @@ mod tests {
         assert_eq!(groups.deadline(), Some(CLIENT_EXPIRY_MS + 1));
         assert_eq!(step(&mut groups, CLIENT_EXPIRY_MS + 1, Input::Tick), [vec![2]]);
         assert_eq!(counts(&groups), (1, 1));
+    }
+
+    #[test]
+    fn producers_are_found_by_their_client_id() {
+        let mut groups = Groups::default();
+        step(&mut groups, 0, heartbeat(1, &[], false));
+        assert_eq!(groups.producer_connection("client-1"), Some(ConnectionId(1)));
+        let reconnected = match heartbeat(1, &[], false) {
+            Input::Heartbeat { client, consumers, producers, .. } => {
+                Input::Heartbeat { connection: ConnectionId(2), client, consumers, producers }
+            }
+            other => other,
+        };
+        step(&mut groups, 1, reconnected);
+        step(&mut groups, 2, Input::Closed(ConnectionId(1)));
+        assert_eq!(groups.producer_connection("client-1"), Some(ConnectionId(2)), "the old one is forgotten");
+        step(&mut groups, 3, Input::Closed(ConnectionId(2)));
+        assert_eq!(groups.producer_connection("client-1"), None);
+        assert!(groups.producer_clients.by_connection.is_empty());
     }
 
     #[test]

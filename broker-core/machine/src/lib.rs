@@ -4,12 +4,20 @@
 //! socket, file or random source. What must survive a restart leaves as a [`state::StateRecord`] for the log, and
 //! comes back by folding those records.
 
+pub mod assignment;
+pub mod attributes;
+pub mod counters;
 pub mod delay;
 pub mod group_configs;
 pub mod groups;
+pub mod kv_configs;
 pub mod locks;
+pub mod namesrv_settings;
 pub mod offsets;
+pub mod pop;
 pub mod pull;
+pub mod queue_begins;
+pub mod request_modes;
 pub mod routes;
 pub mod state;
 pub mod timers;

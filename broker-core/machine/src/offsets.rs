@@ -45,6 +45,18 @@ impl Offsets {
         self.table.insert(key, committed);
     }
 
+    /// Forgets what `gone` says.
+    pub fn forget(&mut self, gone: impl Fn(&Key) -> bool) {
+        self.table.retain(|key, _| !gone(key));
+        self.dirty.retain(|key| !gone(key));
+    }
+
+    /// What a group committed.
+    pub fn of_group<'a>(&'a self, group: &'a GroupName) -> impl Iterator<Item = (&'a Key, &'a Committed)> {
+        let first = self.table.iter().skip_while(move |(key, _)| key.0 < *group);
+        first.take_while(move |(key, _)| key.0 == *group)
+    }
+
     /// Forgets what a group committed.
     pub fn remove_group(&mut self, group: &GroupName) {
         self.table.retain(|key, _| key.0 != *group);

@@ -73,6 +73,14 @@ pub fn unreadable(
     })
 }
 
+/// The answer to a negative offset, which lies before every record: as [`unreadable`] has it.
+pub fn negative(min: QueueOffset, max: QueueOffset) -> (Answer, &'static str, QueueOffset) {
+    match max {
+        0 => (Answer::OffsetMoved, "NO_MESSAGE_IN_QUEUE", 0),
+        _ => (Answer::OffsetMoved, "OFFSET_TOO_SMALL", min),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +94,7 @@ mod tests {
         assert_eq!(check(9, 3, 9), Some((Answer::NotFound, "OFFSET_OVERFLOW_ONE", 9)));
         assert_eq!(check(10, 3, 9), Some((Answer::OffsetMoved, "OFFSET_OVERFLOW_BADLY", 9)));
         assert_eq!(check(3, 3, 9), None);
+        assert_eq!(negative(0, 0), (Answer::OffsetMoved, "NO_MESSAGE_IN_QUEUE", 0));
+        assert_eq!(negative(3, 9), (Answer::OffsetMoved, "OFFSET_TOO_SMALL", 3));
     }
 }

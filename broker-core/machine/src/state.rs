@@ -6,13 +6,18 @@
 
 use crate::{
     group_configs::GroupConfigs,
+    kv_configs::{KvConfigs, KvState},
+    namesrv_settings::NamesrvSettings,
     offsets::{Committed, Key, Offsets},
+    queue_begins::QueueBegins,
+    request_modes::{RequestMode, RequestModes},
     timers::{Timer, Timers},
     topics::Topics,
     transactions::{Checked, Transactions},
 };
 use halley_model::{GroupConfig, GroupName, QueueId, QueueOffset, TopicConfig, TopicName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The topic that holds the broker's own state. RocketMQ keeps its prefix from clients.
 pub const STATE_TOPIC: &str = "rmq_sys_halley_state";
@@ -26,11 +31,26 @@ pub struct Tables {
     pub groups: GroupConfigs,
     /// What groups have consumed.
     pub offsets: Offsets,
+    /// How groups get topics' messages.
+    pub request_modes: RequestModes,
+    /// Where queues begin.
+    pub begins: QueueBegins,
+    /// Settings of the broker that were changed while it ran.
+    pub settings: BTreeMap<String, String>,
+    /// Topics that groups may not read, see [`GroupForbidden`].
+    pub forbidden: Forbidden,
     /// Messages that wait for their time; the timer topic's queue is to be folded in before state records.
     pub timers: Timers,
     /// Transactions that are not ended; the half messages' queue is to be folded in before state records.
     pub transactions: Transactions,
+    /// What the name server of this process keeps.
+    pub kv: KvConfigs,
+    /// Settings of the name server of this process.
+    pub namesrv_settings: NamesrvSettings,
 }
+
+/// By group and topic: RocketMQ's bits of what the group may not do there, 4 for reading.
+pub type Forbidden = BTreeMap<GroupName, BTreeMap<String, i32>>;
 
 /// One record of the state topic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +65,9 @@ pub struct StateRecord {
     /// Offsets as committed now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub offsets: Vec<OffsetState>,
+    /// How groups get topics' messages now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub request_modes: Vec<RequestMode>,
     /// Topics that are no more, and neither are offsets in them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deleted_topics: Vec<TopicName>,
@@ -60,6 +83,36 @@ pub struct StateRecord {
     /// Transactions that were asked about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checked_transactions: Vec<Checked>,
+    /// Values kept at the name server as they are now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kv: Vec<KvState>,
+    /// Settings of the name server as they are now.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub namesrv_settings: BTreeMap<String, String>,
+    /// Where queues begin now. They never begin earlier again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub begins: Vec<BeginState>,
+    /// Settings of the broker as they are now.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+    /// What groups may not do now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<GroupForbidden>,
+}
+
+/// Where a topic's queues begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BeginState {
+    topic: TopicName,
+    /// By queue.
+    queues: Vec<QueueOffset>,
+}
+
+/// What a group may not do now, in any topic; an empty map for nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupForbidden {
+    group: GroupName,
+    topics: BTreeMap<String, i32>,
 }
 
 /// An offset as committed now.
@@ -99,11 +152,87 @@ impl StateRecord {
         Self { groups: vec![config.clone()], ..Self::default() }
     }
 
+    /// One group's way to get a topic's messages.
+    pub fn request_mode(mode: &RequestMode) -> Self {
+        Self { request_modes: vec![mode.clone()], ..Self::default() }
+    }
+
     /// Some offsets.
     pub fn offsets<'a>(committed: impl IntoIterator<Item = (&'a Key, &'a Committed)>) -> Self {
         let offsets =
             committed.into_iter().map(|(key, committed)| OffsetState::new(key, committed)).collect();
         Self { offsets, ..Self::default() }
+    }
+
+    /// One value kept at the name server.
+    pub fn kv(state: KvState) -> Self {
+        Self { kv: vec![state], ..Self::default() }
+    }
+
+    /// Settings of the name server.
+    pub fn namesrv_settings(settings: BTreeMap<String, String>) -> Self {
+        Self { namesrv_settings: settings, ..Self::default() }
+    }
+
+    /// Adds all that the name server keeps.
+    #[must_use]
+    pub fn with_names(self, kv: &KvConfigs, settings: &NamesrvSettings) -> Self {
+        Self { kv: kv.states(), namesrv_settings: settings.changed(), ..self }
+    }
+
+    /// A topic that is no more: a topic of the same name would begin at these offsets.
+    pub fn deleted_topic(topic: &TopicName, ends: &[QueueOffset]) -> Self {
+        let begins = vec![BeginState { topic: topic.clone(), queues: ends.to_vec() }];
+        Self { deleted_topics: vec![topic.clone()], begins, ..Self::default() }
+    }
+
+    /// A group that is no more; what it committed stays where it is given.
+    pub fn deleted_group<'a>(
+        group: &GroupName,
+        kept: impl IntoIterator<Item = (&'a Key, &'a Committed)>,
+    ) -> Self {
+        Self { deleted_groups: vec![group.clone()], ..Self::offsets(kept) }
+    }
+
+    /// Settings of the broker.
+    pub fn settings(settings: BTreeMap<String, String>) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// What a group may not do.
+    pub fn forbidden(group: &GroupName, topics: &BTreeMap<String, i32>) -> Self {
+        let forbidden = vec![GroupForbidden { group: group.clone(), topics: topics.clone() }];
+        Self { forbidden, ..Self::default() }
+    }
+
+    /// Adds where queues begin.
+    #[must_use]
+    pub fn with_begins(mut self, begins: &QueueBegins) -> Self {
+        let state = |(topic, queues): (&TopicName, &[QueueOffset])| BeginState {
+            topic: topic.clone(),
+            queues: queues.to_vec(),
+        };
+        self.begins = begins.iter().map(state).collect();
+        self
+    }
+
+    /// Adds settings of the broker and what groups may not do.
+    #[must_use]
+    pub fn with_settings(mut self, settings: BTreeMap<String, String>, forbidden: &Forbidden) -> Self {
+        self.settings = settings;
+        let state = |(group, topics): (&GroupName, &BTreeMap<String, i32>)| GroupForbidden {
+            group: group.clone(),
+            topics: topics.clone(),
+        };
+        self.forbidden = forbidden.iter().map(state).collect();
+        self
+    }
+
+    /// Adds how groups get topics' messages.
+    #[must_use]
+    pub fn with_request_modes(mut self, modes: &RequestModes) -> Self {
+        self.request_modes = modes.all().cloned().collect();
+        self
     }
 
     /// All topics, groups and offsets.
@@ -135,6 +264,18 @@ impl StateRecord {
         for group in &self.deleted_groups {
             tables.groups.remove(group);
             tables.offsets.remove_group(group);
+            tables.forbidden.remove(group);
+        }
+        for BeginState { topic, queues } in &self.begins {
+            tables.begins.raise(topic, queues);
+        }
+        tables.settings.extend(self.settings);
+        for GroupForbidden { group, topics } in self.forbidden {
+            if topics.is_empty() {
+                tables.forbidden.remove(&group);
+            } else {
+                tables.forbidden.insert(group, topics);
+            }
         }
         for topic in self.topics {
             tables.topics.put(topic);
@@ -151,8 +292,16 @@ impl StateRecord {
         for offset in self.ended_transactions {
             tables.transactions.end(offset);
         }
+        for state in self.kv {
+            tables.kv.put(state);
+        }
+        // What a later release may not let be changed is skipped.
+        let _ = tables.namesrv_settings.change(&self.namesrv_settings);
         for OffsetState { group, topic, queue, offset, metadata } in self.offsets {
             tables.offsets.put((group, topic, queue), Committed { offset, metadata });
+        }
+        for mode in self.request_modes {
+            tables.request_modes.put(mode);
         }
     }
 }
@@ -181,7 +330,11 @@ mod tests {
         let key = (GroupName::new("g").unwrap(), TopicName::new("orders").unwrap(), 3);
         tables.offsets.commit(key.clone(), Committed { offset: 17, metadata: "note".into() });
 
-        let written = StateRecord::everything(&tables.topics, &tables.groups, &tables.offsets).encode();
+        let mode = RequestMode { topic: key.1.clone(), group: key.0.clone(), pop: true, share: 2 };
+        tables.request_modes.put(mode.clone());
+
+        let everything = StateRecord::everything(&tables.topics, &tables.groups, &tables.offsets);
+        let written = everything.with_request_modes(&tables.request_modes).encode();
         let mut back = Tables::default();
         let read = StateRecord::decode(&written).unwrap();
         for _ in 0..2 {
@@ -190,6 +343,7 @@ mod tests {
         assert_eq!(back.topics.all(), tables.topics.all());
         assert!(back.groups.all().eq(tables.groups.all()));
         assert!(back.offsets.iter().eq(tables.offsets.iter()));
+        assert!(back.request_modes.all().eq([&mode]));
     }
 
     #[test]
@@ -206,8 +360,34 @@ mod tests {
         };
         StateRecord::decode(&gone.encode()).unwrap().fold(&mut tables);
         assert!(tables.topics.get(&topic).is_none());
+        StateRecord::deleted_topic(&topic, &[3, 4]).fold(&mut tables);
+        let begins = StateRecord::default().with_begins(&tables.begins);
+        let mut again = Tables::default();
+        StateRecord::decode(&begins.encode()).unwrap().fold(&mut again);
+        assert_eq!(again.begins, tables.begins);
+        assert_eq!(again.begins.iter().collect::<Vec<_>>(), [(&topic, &[3, 4][..])]);
         assert!(tables.groups.get(&group).is_none());
         assert_eq!(tables.offsets.iter().count(), 0);
+    }
+
+    #[test]
+    fn what_the_name_server_keeps_comes_back() {
+        let mut tables = Tables::default();
+        let setting = BTreeMap::from([("orderMessageEnable".to_owned(), "true".to_owned())]);
+        for record in [
+            StateRecord::kv(KvState::new("n", "k", Some("v"))),
+            StateRecord::kv(KvState::new("n", "gone", Some("v"))),
+            StateRecord::kv(KvState::new("n", "gone", None)),
+            StateRecord::namesrv_settings(setting),
+        ] {
+            StateRecord::decode(&record.encode()).unwrap().fold(&mut tables);
+        }
+        let whole = StateRecord::default().with_names(&tables.kv, &tables.namesrv_settings).encode();
+        let mut back = Tables::default();
+        StateRecord::decode(&whole).unwrap().fold(&mut back);
+        assert_eq!((&back.kv, &back.namesrv_settings), (&tables.kv, &tables.namesrv_settings));
+        assert!(back.namesrv_settings.order_message_enable);
+        assert_eq!(back.kv.get("n", "k"), Some("v"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The table of topics: which exist, and when one may be created.
 
+use crate::attributes::AttributeError;
 use halley_model::{NameError, Permission, QUEUES_MAX, TopicConfig, TopicName, name, topic};
 use std::{
     collections::HashMap,
@@ -10,6 +11,9 @@ use std::{
 /// Queues of the pattern topic, and so most queues of a topic created on first use
 /// (RocketMQ `defaultTopicQueueNums`, 5.5).
 pub const AUTO_CREATE_QUEUES: u32 = 8;
+
+/// A topic of one queue that every broker has (`TopicConfigManager`, 5.5).
+const SELF_TEST: &str = "SELF_TEST_TOPIC";
 
 /// Queues of a `%RETRY%` topic (RocketMQ `retryQueueNums`, 5.5).
 const RETRY_QUEUES: u32 = 1;
@@ -28,11 +32,14 @@ pub enum CreateError {
     #[error("{0}")]
     Name(#[from] NameError),
     /// RocketMQ keeps this name for itself.
-    #[error("the topic[{0}] is conflict with system topic.")]
+    #[error("The topic[{0}] is conflict with system topic.")]
     System(String),
-    /// A queue count outside 1 to [`QUEUES_MAX`].
-    #[error("{0} queues were asked for, 1 to {max} are possible", max = QUEUES_MAX)]
+    /// A queue count above [`QUEUES_MAX`], or no queues where there must be some.
+    #[error("{0} queues were asked for, {max} are possible", max = QUEUES_MAX)]
     Queues(u32),
+    /// A change of attributes that is not possible.
+    #[error("{0}")]
+    Attribute(#[from] AttributeError),
     /// The pattern topic does not exist or must not be copied.
     #[error("topic[{topic}] not exist, apply first please!")]
     NoPattern {
@@ -49,6 +56,8 @@ impl Default for Topics {
             permission: Permission::INHERIT,
             ..TopicConfig::new(pattern, AUTO_CREATE_QUEUES)
         });
+        // A name server takes no first registration of one topic alone.
+        topics.put(TopicConfig::new(TopicName::new(SELF_TEST).expect("RocketMQ's own name is legal"), 1));
         topics
     }
 }
@@ -73,6 +82,16 @@ impl Topics {
         config
     }
 
+    /// The topic that replies to messages are sent to, which RocketMQ has from the beginning (`MixAll.getReplyTopic`, 5.5);
+    /// nothing where the cluster's name makes no topic's name.
+    pub fn put_reply_topic(&mut self, cluster: &str) {
+        if let Ok(topic) = TopicName::new(&format!("{cluster}_REPLY_TOPIC"))
+            && self.get(&topic).is_none()
+        {
+            self.put(TopicConfig::new(topic, 1));
+        }
+    }
+
     /// Forgets a topic; what it was.
     pub fn remove(&mut self, topic: &TopicName) -> Option<Arc<TopicConfig>> {
         self.table.remove(topic)
@@ -87,13 +106,13 @@ impl Topics {
     }
 
     /// Creates or changes a topic on an administrator's word (request 17). Returns the new settings, `None` where
-    /// nothing changed. Queue counts never shrink what exists: a smaller count only hides queues.
+    /// nothing changed. Queue counts never shrink what exists: a smaller count only hides queues, 0 hides all.
     pub fn update(&mut self, config: TopicConfig) -> Result<Option<Arc<TopicConfig>>, CreateError> {
         if topic::is_system(&config.name) {
             return Err(CreateError::System(config.name.to_string()));
         }
         for queues in [config.read_queues, config.write_queues] {
-            check_queues(queues)?;
+            check_queues(queues.max(1))?;
         }
         if self.table.get(&config.name).is_some_and(|old| **old == config) {
             return Ok(None);
@@ -176,7 +195,8 @@ mod tests {
         assert!(topics.update(config.clone()).unwrap().is_some());
         assert!(topics.update(config.clone()).unwrap().is_none());
         assert!(matches!(topics.update(TopicConfig::new(name("TBW102"), 4)), Err(CreateError::System(_))));
-        assert!(matches!(topics.update(TopicConfig::new(name("t"), 0)), Err(CreateError::Queues(0))));
+        let many = TopicConfig::new(name("t"), QUEUES_MAX + 1);
+        assert!(matches!(topics.update(many), Err(CreateError::Queues(_))));
         assert!(topics.ensure(&name("t"), 2).unwrap().is_none());
         let before = topics.get("t").cloned();
         assert_eq!(topics.ensure(&name("t"), 6).unwrap().unwrap().queues(), 6);

@@ -182,8 +182,9 @@ pub fn destination<'a>(half: &RecordView<'a>) -> Option<(&'a str, QueueId)> {
     Some((half.property(property::REAL_TOPIC)?, half.property(property::REAL_QUEUE)?.parse().ok()?))
 }
 
-/// The message that a commit delivers, which may have to wait for its time; `properties` holds its properties. `None` where
-/// the half message does not say where it belongs.
+/// The message that a commit delivers, which may have to wait for its time; `properties` holds its properties, among them
+/// `TRAN_MSG`, which RocketMQ leaves there too (`EndTransactionProcessor.endMessageTransaction`, 5.5). `None` where the half
+/// message does not say where it belongs.
 pub fn committed<'a>(
     half: &RecordView<'a>,
     checks: u32,
@@ -191,7 +192,7 @@ pub fn committed<'a>(
     properties: &'a mut Vec<u8>,
 ) -> Option<RecordBody<'a>> {
     let (topic, queue) = destination(half)?;
-    const OF_HALVES: [&str; 3] = [property::REAL_TOPIC, property::REAL_QUEUE, property::TRANSACTION_PREPARED];
+    const OF_HALVES: [&str; 2] = [property::REAL_TOPIC, property::REAL_QUEUE];
     let mut own = Vec::new();
     property::copy_where(half.properties(), &mut own, |key| !OF_HALVES.contains(&key));
     if checks > 0 {
@@ -210,8 +211,7 @@ pub fn committed<'a>(
         }
     };
     let system_flag = half.system_flag() & !flag::TRANSACTION | COMMITTED;
-    let prepared_offset = half.log_offset();
-    Some(RecordBody { topic, queue, system_flag, prepared_offset, properties, ..RecordBody::of(half) })
+    Some(RecordBody { topic, queue, system_flag, properties, ..RecordBody::of(half) })
 }
 
 #[cfg(test)]

@@ -8,14 +8,18 @@ pub mod hash;
 pub mod id;
 pub mod name;
 pub mod property;
+pub mod queue_mapping;
 pub mod record;
 pub mod tag;
 pub mod topic;
+pub mod version;
 
 pub use group::{GroupConfig, RetryPolicy};
 pub use name::{GroupName, NameError, TopicName};
+pub use queue_mapping::QueueMapping;
 pub use record::{RecordBody, RecordError, RecordView};
 pub use topic::{Permission, TopicConfig};
+pub use version::DataVersion;
 
 /// A position in the log: bytes from its beginning. RocketMQ's *physical offset*.
 pub type LogOffset = u64;

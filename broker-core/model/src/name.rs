@@ -77,6 +77,17 @@ impl TopicName {
         Self(format!("{RETRY_PREFIX}{group}").into())
     }
 
+    /// The topic that holds this group's messages of `topic` that were popped and not acknowledged
+    /// (`KeyBuilder.buildPopRetryTopicV1`, 5.5).
+    pub fn pop_retry_of(group: &GroupName, topic: &Self) -> Result<Self, NameError> {
+        Self::new(&format!("{RETRY_PREFIX}{group}_{topic}"))
+    }
+
+    /// The name itself, shared.
+    pub fn to_arc(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
     /// The topic that holds what was given up for `owner` (a group or a target).
     pub fn dead_letters_of(owner: &GroupName) -> Self {
         Self(format!("{DEAD_LETTER_PREFIX}{owner}").into())

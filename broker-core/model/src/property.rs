@@ -36,6 +36,10 @@ pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
 pub const TIMER_DELETE_KEY: &str = "TIMER_DEL_UNIQKEY";
 /// `"true"` on a half message of a transaction.
 pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+/// When a message from a POP retry topic was popped for the first time, in milliseconds.
+pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
+/// The group that a message in a POP retry topic is meant for.
+pub const ORIGIN_GROUP: &str = "ORIGIN_GROUP";
 /// The id of a transaction.
 pub const TRANSACTION_ID: &str = "__transactionId__";
 /// How often the producer was asked about a transaction.
@@ -56,6 +60,14 @@ pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
 pub const CLUSTER: &str = "CLUSTER";
 /// The receipt of a message that was popped; never stored.
 pub const POP_RECEIPT: &str = "POP_CK";
+/// The client id of the producer that waits for a reply.
+pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+/// When a reply was pushed to that producer, milliseconds since the epoch.
+pub const PUSH_REPLY_MS: &str = "PUSH_REPLY_TIME";
+/// The region of the broker that stored the message.
+pub const REGION: &str = "MSG_REGION";
+/// Whether consumers trace the message; set by the broker.
+pub const TRACE_SWITCH: &str = "TRACE_ON";
 /// Prefix under which a CloudEvent's attributes are stored.
 pub const EVENT_PREFIX: &str = "ce_";
 /// The attribute whose presence makes a record an event.
@@ -82,14 +94,18 @@ pub fn iter(raw: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The value of the first property named `key`, compared byte by byte.
+/// The value of the first property named `key` that [`iter`] gives, compared byte by byte.
 pub fn get<'a>(raw: &'a [u8], key: &str) -> Option<&'a str> {
     let mut rest = raw;
     while !rest.is_empty() {
         let end = memchr::memchr(VALUE_END, rest).unwrap_or(rest.len());
         let pair = &rest[..end];
-        if pair.len() > key.len() && pair[key.len()] == KEY_END && pair.starts_with(key.as_bytes()) {
-            return std::str::from_utf8(&pair[key.len() + 1..]).ok();
+        if pair.len() > key.len()
+            && pair[key.len()] == KEY_END
+            && pair.starts_with(key.as_bytes())
+            && let Ok(value) = std::str::from_utf8(&pair[key.len() + 1..])
+        {
+            return Some(value);
         }
         rest = rest.get(end + 1..).unwrap_or_default();
     }
@@ -125,6 +141,24 @@ fn put(out: &mut Vec<u8>, key: &str, value: &str) {
     out.push(VALUE_END);
 }
 
+/// The block with these pairs set: one that is there under the key is replaced, the others stay as they are. Pairs that
+/// [`push`] would not take are left out.
+pub fn with(raw: &[u8], changes: &[(&str, String)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(raw.len() + 64);
+    for pair in raw.split_inclusive(|byte| *byte == VALUE_END) {
+        let is_changed = |key: &str| {
+            pair.len() > key.len() && pair[key.len()] == KEY_END && pair.starts_with(key.as_bytes())
+        };
+        if !changes.iter().any(|(key, _)| is_changed(key)) {
+            out.extend_from_slice(pair);
+        }
+    }
+    for (key, value) in changes {
+        push(&mut out, key, value);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +179,16 @@ mod tests {
         let mut some = Vec::new();
         copy_where(&more, &mut some, |key| key != "KEYS" && key != "x");
         assert_eq!(some, b"TAGS\x01blue\x02WAIT\x01true\x02");
+    }
+
+    #[test]
+    fn pairs_are_set() {
+        let raw = b"a\x011\x02b\x012\x02ab\x013";
+        assert_eq!(
+            with(raw, &[("a", "x".into()), ("c", "y".into())]),
+            b"b\x012\x02ab\x013\x02a\x01x\x02c\x01y\x02"
+        );
+        assert_eq!(with(b"", &[("a", "\x02".into())]), b"");
     }
 
     proptest! {

@@ -62,7 +62,7 @@ pub struct RecordBody<'a> {
     pub born_host: SocketAddr,
     /// How often a consumer failed on it before.
     pub reconsume_times: i32,
-    /// The half message that a transaction's end refers to, else 0.
+    /// The half message that a transaction's end refers to; 0 in all that RocketMQ 5.5 stores.
     pub prepared_offset: u64,
     /// The payload, at most [`crate::BODY_BYTES_MAX`].
     pub body: &'a [u8],
@@ -384,6 +384,33 @@ impl<'a> RecordView<'a> {
         };
         SocketAddr::new(ip, u32_at(self.bytes, port_at) as u16)
     }
+}
+
+/// The record as if it lay in another topic, with other properties: for replies, never for the log. Offsets, times and hosts
+/// stay. Where the topic or the properties are too long for a record, the old ones stay too.
+pub fn readdressed(record: &RecordView<'_>, topic: &str, properties: &[u8]) -> Bytes {
+    let fits =
+        topic.len() <= name::DERIVED_TOPIC_BYTES_MAX && properties.len() <= property::PROPERTIES_BYTES_MAX;
+    if !fits {
+        return Bytes::copy_from_slice(record.bytes());
+    }
+    let long_topic = topic.len() > 127;
+    let body_end = record.body_at + record.body_len;
+    let mut out = Vec::with_capacity(body_end + 4 + topic.len() + properties.len());
+    out.extend_from_slice(&record.bytes[..body_end]);
+    if long_topic {
+        out.put_u16(topic.len() as u16);
+    } else {
+        out.put_u8(topic.len() as u8);
+    }
+    out.extend_from_slice(topic.as_bytes());
+    out.put_u16(properties.len() as u16);
+    out.extend_from_slice(properties);
+    let total = (out.len() as u32).to_be_bytes();
+    let magic = if long_topic { MAGIC_V2 } else { MAGIC_V1 };
+    out[..4].copy_from_slice(&total);
+    out[4..8].copy_from_slice(&magic.to_be_bytes());
+    out.into()
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

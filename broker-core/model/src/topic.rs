@@ -80,16 +80,21 @@ impl TopicConfig {
 /// Whether RocketMQ keeps `topic` for itself, so that clients may not create or send to it
 /// (`TopicValidator.isSystemTopic` and `isNotAllowedSendTopic`, 5.5).
 pub fn is_system(topic: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        name::AUTO_CREATE_TOPIC,
-        "SCHEDULE_TOPIC_XXXX",
-        "BenchmarkTest",
-        "RMQ_SYS_TRANS_HALF_TOPIC",
-        "RMQ_SYS_TRACE_TOPIC",
-        "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-        "TRANS_CHECK_MAX_TIME_TOPIC",
-        "SELF_TEST_TOPIC",
-        "OFFSET_MOVED_EVENT",
-    ];
-    NAMES.contains(&topic) || topic.starts_with("rmq_sys_")
+    SYSTEM_TOPICS.contains(&topic) || topic.starts_with("rmq_sys_")
 }
+
+/// Topics that every RocketMQ broker keeps for itself (`TopicValidator.SYSTEM_TOPIC_SET`, 5.5).
+pub const SYSTEM_TOPICS: [&str; 12] = [
+    name::AUTO_CREATE_TOPIC,
+    "SCHEDULE_TOPIC_XXXX",
+    "BenchmarkTest",
+    "RMQ_SYS_TRANS_HALF_TOPIC",
+    "RMQ_SYS_TRACE_TOPIC",
+    "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+    "TRANS_CHECK_MAX_TIME_TOPIC",
+    "SELF_TEST_TOPIC",
+    "OFFSET_MOVED_EVENT",
+    "CHECKPOINT_TOPIC",
+    "RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC",
+    "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC",
+];

@@ -1,13 +1,14 @@
 //! Clients and their groups: requests 34, 35, 38, 41, 42 and 46.
 
-use super::{BrokerSession, Refusal, succeed};
+use super::BrokerSession;
 use crate::{
+    answers::{Refusal, succeed},
     catalog::{Catalog, ChangeError},
     members::Members,
     progress::Progress,
 };
 use halley_filter::Expression;
-use halley_machine::groups::{ConsumerHeartbeat, Input, Subscription};
+use halley_machine::groups::{Client, ConsumerHeartbeat, Input, Subscription};
 use halley_model::{GroupName, QueueId, TopicName};
 use halley_wire::{
     Frame, ResponseCode, body,
@@ -41,7 +42,7 @@ impl Groups<'_> {
         let producers = heartbeat.producers.iter().map(|producer| GroupName::new(&producer.group_name));
         let input = Input::Heartbeat {
             connection: session.info.id,
-            client: heartbeat.client_id,
+            client: Client { id: heartbeat.client_id, language: frame.language, version: frame.version },
             consumers,
             producers: producers.collect::<Result<_, _>>()?,
         };
@@ -51,7 +52,7 @@ impl Groups<'_> {
     }
 
     fn prepare(&self, group: &GroupName) -> Result<(), ChangeError> {
-        let queues = self.catalog.ensure_group(group)?.retry_queue_nums;
+        let queues = self.catalog.ensure_group(group)?.map_or(0, |group| group.retry_queue_nums);
         if queues > 0 {
             self.catalog.ensure(&TopicName::retry_of(group), queues)?;
         }
@@ -131,10 +132,18 @@ fn consumer_of(group: GroupName, consumer: ConsumerData) -> Result<ConsumerHeart
             topic: TopicName::new(&subscription.topic)?,
             version: subscription.sub_version,
             expression: compile(&subscription),
+            text: subscription.sub_string,
+            kind: subscription.expression_type,
         });
     }
     let broadcasting = consumer.message_model == MessageModel::Broadcasting;
-    Ok(ConsumerHeartbeat { group, broadcasting, subscriptions })
+    Ok(ConsumerHeartbeat {
+        group,
+        broadcasting,
+        consume_type: consumer.consume_type,
+        consume_from_where: consumer.consume_from_where,
+        subscriptions,
+    })
 }
 
 fn compile(subscription: &SubscriptionData) -> Result<Arc<Expression>, String> {

@@ -1,7 +1,13 @@
 //! Offsets: requests 14, 15, 29, 30 and 31.
 
-use super::{BrokerSession, Refusal, answer, request_of, succeed};
-use crate::{catalog::Catalog, progress::Progress, queues::Queues};
+use super::BrokerSession;
+use crate::{
+    answers::{Refusal, answer, request_of, succeed},
+    catalog::Catalog,
+    pop::Pops,
+    progress::Progress,
+    queues::Queues,
+};
 use halley_machine::offsets::Committed;
 use halley_model::{GroupName, QueueId, TopicName};
 use halley_store::{Boundary, disk::RealDisk};
@@ -12,6 +18,7 @@ pub(super) struct Offsets<'a> {
     pub(super) queues: &'a Queues<RealDisk>,
     pub(super) catalog: &'a Catalog,
     pub(super) progress: &'a Progress,
+    pub(super) pops: &'a Pops,
 }
 
 impl Offsets<'_> {
@@ -20,7 +27,8 @@ impl Offsets<'_> {
     pub(super) fn query(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::QueryConsumerOffset::decode(&frame.ext)?;
         let (group, topic) = (GroupName::new(&header.consumer_group)?, TopicName::new(&header.topic)?);
-        let queue = queue_of(header.queue_id)?;
+        let queue = readable(header.queue_id);
+        self.pops.commit_one(&group, &topic, queue);
         if let Some(committed) = self.progress.committed(&group, &topic, queue) {
             return reply(frame, session, committed.offset);
         }
@@ -38,6 +46,10 @@ impl Offsets<'_> {
     pub(super) fn update(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::UpdateConsumerOffset::decode(&frame.ext)?;
         let (group, topic) = (GroupName::new(&header.consumer_group)?, TopicName::new(&header.topic)?);
+        if self.catalog.group(&group).is_none() {
+            let remark = format!("Group {group} not exist!");
+            return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
+        }
         if self.catalog.get(&topic).is_none() {
             return Err(Refusal::new(ResponseCode::TopicNotExist, format!("Topic {topic} not exist!")));
         }
@@ -46,7 +58,15 @@ impl Offsets<'_> {
             let remark = format!("the offset {} is negative", header.commit_offset);
             return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
         };
-        self.progress.commit((group, topic, queue), Committed { offset, metadata: String::new() });
+        let key = (group, topic, queue);
+        if self.progress.has_reset(&key) {
+            if !frame.is_oneway() {
+                let remark = Some("Offset has been previously reset");
+                answer(session.out.head(), request_of(frame), ResponseCode::Success, remark, &[], b"");
+            }
+            return Ok(());
+        }
+        self.progress.commit(key, Committed { offset, metadata: String::new() });
         succeed(frame, session, &[], b"");
         Ok(())
     }
@@ -54,7 +74,7 @@ impl Offsets<'_> {
     /// 29. The search reads store times, so that it may read from disk: it leaves the connection's thread.
     pub(super) fn search(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::SearchOffset::decode(&frame.ext)?;
-        let queue = queue_of(header.queue_id)?;
+        let queue = readable(header.queue_id);
         let boundary = match header.boundary {
             request::Boundary::Lower => Boundary::Lower,
             request::Boundary::Upper => Boundary::Upper,
@@ -81,13 +101,13 @@ impl Offsets<'_> {
     /// 30.
     pub(super) fn max(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::GetMaxOffset::decode(&frame.ext)?;
-        reply(frame, session, self.queues.bounds(&header.topic, queue_of(header.queue_id)?).1)
+        reply(frame, session, self.queues.bounds(&header.topic, readable(header.queue_id)).1)
     }
 
     /// 31.
     pub(super) fn min(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::GetMinOffset::decode(&frame.ext)?;
-        reply(frame, session, self.queues.bounds(&header.topic, queue_of(header.queue_id)?).0)
+        reply(frame, session, self.queues.bounds(&header.topic, readable(header.queue_id)).0)
     }
 
     /// Whether the queue has all its messages, and the first in memory; so has a queue without any
@@ -106,6 +126,12 @@ impl Offsets<'_> {
 fn reply(frame: &Frame<'_>, session: &mut BrokerSession, offset: u64) -> Result<(), Refusal> {
     succeed(frame, session, &OffsetResponse { offset: offset as i64 }.fields(), b"");
     Ok(())
+}
+
+/// The queue to look into: a number that no queue has stands for one without messages, as an unknown queue does
+/// (`DefaultMessageStore.findConsumeQueue`, 5.5, makes an empty one).
+fn readable(queue: i32) -> QueueId {
+    QueueId::try_from(queue).unwrap_or(QueueId::MAX)
 }
 
 pub(super) fn queue_of(queue: i32) -> Result<QueueId, Refusal> {

@@ -1,7 +1,8 @@
 //! Pulling messages: requests 11 and 361, with long polling.
 
-use super::{BrokerSession, Refusal, answer, request_of};
+use super::BrokerSession;
 use crate::{
+    answers::{Refusal, answer, request_of},
     arrivals::Waiter,
     catalog::Catalog,
     held::RequestId,
@@ -9,6 +10,8 @@ use crate::{
     metrics::BrokerMetrics,
     progress::Progress,
     queues::{Ask, Found, Queues, Source},
+    settings::Settings,
+    stats::{Counted, Stats},
 };
 use bytes::{Bytes, BytesMut};
 use halley_filter::Expression;
@@ -16,7 +19,7 @@ use halley_machine::{
     offsets::Committed,
     pull::{Answer, BYTES_MAX, RECORDS_MAX},
 };
-use halley_model::{GroupName, TopicConfig, TopicName};
+use halley_model::{GroupConfig, GroupName, QueueId, TopicConfig, TopicName};
 use halley_store::disk::RealDisk;
 use halley_wire::{
     Frame, ResponseCode, encode_reply_head,
@@ -25,6 +28,7 @@ use halley_wire::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -46,20 +50,25 @@ pub(super) struct Pulls<'a> {
     pub(super) members: &'a Members,
     pub(super) progress: &'a Progress,
     pub(super) metrics: &'a BrokerMetrics,
+    pub(super) stats: &'a Arc<Stats>,
+    pub(super) settings: &'a Settings,
 }
 
 /// Pulls of one connection that wait for records.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Parked {
     pulls: BTreeMap<u64, ParkedPull>,
     deadlines: BTreeSet<(Instant, u64)>,
     next_token: u64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct ParkedPull {
     request: RequestId,
     ask: Ask,
+    group: Arc<GroupConfig>,
+    /// Counts what the group is sent of the topic.
+    gets: Arc<Counted>,
     system_flag: i32,
     until: Instant,
 }
@@ -83,33 +92,35 @@ impl Parked {
 impl Pulls<'_> {
     pub(super) fn pull(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = PullMessage::decode(&frame.ext)?;
+        let group = self.group_of(&header)?;
         let topic = self.topic_of(&header)?;
-        let queue = super::offsets::queue_of(header.queue_id)?;
-        if queue >= topic.read_queues {
-            let remark = format!(
-                "queueId[{queue}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}]",
-                topic.name, topic.read_queues
-            );
-            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
-        }
-        let filter = self.filter_of(&header, session)?;
+        let queue = queue_of(&header, &topic, session.info.peer)?;
+        let filter = self.filter_of(&header, &group, session)?;
         let records_max = usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, RECORDS_MAX);
         let bytes_max = header.max_msg_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        self.commit(&header, &topic.name, queue)?;
+        let request = request_of(frame);
+        let Ok(offset) = u64::try_from(header.queue_offset) else {
+            let found = self.queues.before_all(&topic.name, queue);
+            let flags = (topic.system_flag, group.system_flag);
+            write_found(session.out.head(), request, flags, &found);
+            return Ok(());
+        };
         let pull = ParkedPull {
-            request: request_of(frame),
+            request,
             ask: Ask {
                 topic: topic.name.as_str().into(),
                 queue,
-                // A negative offset is before the first: the reply says where that is.
-                offset: u64::try_from(header.queue_offset).unwrap_or(0),
+                offset,
                 records_max,
                 bytes_max: bytes_max.map_or(BYTES_MAX, |bytes| bytes.clamp(1, BYTES_MAX)),
                 filter: filter.filter(|filter| !filter.matches_all()),
             },
+            gets: self.stats.gets_of(&topic.name, &group.name),
+            group,
             system_flag: topic.system_flag,
             until: Instant::now() + suspend_of(&header),
         };
-        self.commit(&header, &topic.name, queue)?;
         self.answer(pull, header.has(flag::SUSPEND), session);
         Ok(())
     }
@@ -141,11 +152,16 @@ impl Pulls<'_> {
 
     /// Answers from memory, parks, or hands over to a thread that may read from disk.
     fn answer(&self, pull: ParkedPull, may_park: bool, session: &mut BrokerSession) {
+        if let Some(reset) = self.reset_of(&pull) {
+            write_found(session.out.head(), pull.request, pull.flags(), &reset);
+            return;
+        }
         match self.queues.look(&pull.ask, Source::Memory) {
             Ok(Ok(found)) if found.answer == Answer::NotFound && may_park && self.park(&pull, session) => {}
             Ok(Ok(found)) => {
                 self.metrics.pulled.inc_by(found.records as u64);
-                write_found(session.out.head(), pull.request, pull.system_flag, &found);
+                pull.count(self.stats, &found);
+                write_found(session.out.head(), pull.request, pull.flags(), &found);
                 for run in found.runs {
                     session.out.body(run);
                 }
@@ -179,14 +195,19 @@ impl Pulls<'_> {
 
     fn answer_from_disk(&self, pull: ParkedPull, session: &BrokerSession) {
         self.metrics.cold_pulls.inc();
-        let (queues, outbox, pulled) =
-            (self.queues.clone(), session.info.outbox.clone(), self.metrics.pulled.clone());
+        let (queues, outbox, pulled, stats) = (
+            self.queues.clone(),
+            session.info.outbox.clone(),
+            self.metrics.pulled.clone(),
+            self.stats.clone(),
+        );
         tokio::task::spawn_blocking(move || {
             let mut head = BytesMut::with_capacity(256);
             let runs = match queues.look(&pull.ask, Source::Disk) {
                 Ok(Ok(found)) => {
                     pulled.inc_by(found.records as u64);
-                    write_found(&mut head, pull.request, pull.system_flag, &found);
+                    pull.count(&stats, &found);
+                    write_found(&mut head, pull.request, pull.flags(), &found);
                     found.runs
                 }
                 Ok(Err(cold)) => unreachable!("a look with the disk never ends with {cold:?}"),
@@ -198,6 +219,37 @@ impl Pulls<'_> {
             };
             outbox.send(std::iter::once(head.freeze()).chain(runs));
         });
+    }
+
+    /// Where an administrator set the group, which its client hears now (`PullMessageProcessor`, OFFSET_RESET, 5.5).
+    fn reset_of(&self, pull: &ParkedPull) -> Option<Found> {
+        let Ask { topic, queue, .. } = &pull.ask;
+        let next = self.progress.take_reset(&pull.group.name, topic, *queue)?;
+        let (min, max) = self.queues.bounds(topic, *queue);
+        let (answer, remark) = (Answer::OffsetMoved, "OFFSET_RESET");
+        Some(Found { answer, remark, next, min, max, runs: Vec::new(), records: 0 })
+    }
+
+    /// The group's settings, where it may read at all.
+    fn group_of(&self, header: &PullMessage<'_>) -> Result<Arc<GroupConfig>, Refusal> {
+        let name = &header.consumer_group;
+        if !self.settings.permission().readable() {
+            let remark = format!("the broker[{}] pulling message is forbidden", self.settings.address());
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        let group = match GroupName::new(name) {
+            Ok(name) => self.catalog.ensure_group(&name).map_err(super::send::refusal_of)?,
+            Err(_) => None,
+        };
+        let Some(group) = group else {
+            let remark = format!("subscription group [{name}] does not exist");
+            return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
+        };
+        if !group.consume_enable {
+            let remark = format!("subscription group no permission, {name}");
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        Ok(group)
     }
 
     fn topic_of(&self, header: &PullMessage<'_>) -> Result<Arc<TopicConfig>, Refusal> {
@@ -216,6 +268,7 @@ impl Pulls<'_> {
     fn filter_of(
         &self,
         header: &PullMessage<'_>,
+        settings: &GroupConfig,
         session: &mut BrokerSession,
     ) -> Result<Option<Arc<Expression>>, Refusal> {
         let refused = |code, remark: &str| Err(Refusal::new(code, remark));
@@ -231,6 +284,14 @@ impl Pulls<'_> {
             };
         }
         let (group, topic) = (&*header.consumer_group, &*header.topic);
+        if !settings.consume_broadcast_enable && self.members.with_groups(|all| all.is_broadcasting(group)) {
+            let remark = format!("the consumer group[{group}] can not consume by broadcast way");
+            return refused(ResponseCode::NoPermission, &remark);
+        }
+        if self.catalog.may_not_read(group, topic) {
+            let remark = format!("the consumer group[{group}] is forbidden for topic[{topic}]");
+            return refused(ResponseCode::NoPermission, &remark);
+        }
         match self.members.subscription(group, topic) {
             None => refused(ResponseCode::SubscriptionNotExist, "the consumer's group info not exist"),
             Some(None) => {
@@ -257,16 +318,31 @@ impl Pulls<'_> {
             && let Ok(offset) = u64::try_from(header.commit_offset)
         {
             let group = GroupName::new(&header.consumer_group)?;
-            self.progress
-                .commit((group, topic.clone(), queue), Committed { offset, metadata: String::new() });
+            let key = (group, topic.clone(), queue);
+            // A group that was reset hears of it first.
+            if !self.progress.has_reset(&key) {
+                self.progress.commit(key, Committed { offset, metadata: String::new() });
+            }
         }
         Ok(())
     }
 }
 
+impl ParkedPull {
+    /// The flags of topic and group.
+    fn flags(&self) -> (i32, i32) {
+        (self.system_flag, self.group.system_flag)
+    }
+
+    fn count(&self, stats: &Stats, found: &Found) {
+        let bytes: usize = found.runs.iter().map(Bytes::len).sum();
+        stats.got(&self.ask.topic, &self.gets, found.records as u64, bytes as u64);
+    }
+}
+
 impl FilterCache {
     /// The compiled expression, `None` where it cannot be compiled.
-    fn get(&mut self, kind: Option<&str>, text: &str) -> Option<Arc<Expression>> {
+    pub(super) fn get(&mut self, kind: Option<&str>, text: &str) -> Option<Arc<Expression>> {
         let known = self.0.iter().find(|(of, known, _)| of.as_deref() == kind && known == text);
         if let Some((_, _, filter)) = known {
             return Some(filter.clone());
@@ -280,6 +356,18 @@ impl FilterCache {
     }
 }
 
+/// The queue, if the topic has it.
+fn queue_of(header: &PullMessage<'_>, topic: &TopicConfig, peer: SocketAddr) -> Result<QueueId, Refusal> {
+    let queue = QueueId::try_from(header.queue_id).ok().filter(|queue| *queue < topic.read_queues);
+    queue.ok_or_else(|| {
+        let remark = format!(
+            "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[/{peer}]",
+            header.queue_id, topic.name, topic.read_queues
+        );
+        Refusal::new(ResponseCode::InvalidParameter, remark)
+    })
+}
+
 /// How long the pull may wait.
 fn suspend_of(header: &PullMessage<'_>) -> Duration {
     let millis = u64::try_from(header.suspend_timeout_millis).unwrap_or(0);
@@ -287,7 +375,7 @@ fn suspend_of(header: &PullMessage<'_>) -> Duration {
 }
 
 /// Appends the reply up to its body, the runs of `found`.
-fn write_found(out: &mut BytesMut, request: RequestId, system_flag: i32, found: &Found) {
+fn write_found(out: &mut BytesMut, request: RequestId, (topic_flag, group_flag): (i32, i32), found: &Found) {
     let code = match found.answer {
         Answer::Found => ResponseCode::Success,
         Answer::NotFound => ResponseCode::PullNotFound,
@@ -299,8 +387,8 @@ fn write_found(out: &mut BytesMut, request: RequestId, system_flag: i32, found: 
         next_begin_offset: found.next as i64,
         min_offset: found.min as i64,
         max_offset: found.max as i64,
-        topic_sys_flag: Some(system_flag),
-        group_sys_flag: Some(0),
+        topic_sys_flag: Some(topic_flag),
+        group_sys_flag: Some(group_flag),
     };
     let body_len = found.runs.iter().map(Bytes::len).sum();
     let RequestId { opaque, serialize } = request;

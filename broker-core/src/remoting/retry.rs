@@ -1,7 +1,8 @@
 //! Messages taken back: by a consumer that failed on them (request 36), by a producer before they are due (request 370).
 
-use super::{BrokerSession, Refusal, answer, request_of, send::refusal_of, stored::Stored};
+use super::{BrokerSession, send::refusal_of, stored::Stored};
 use crate::{
+    answers::{Refusal, answer, request_of, succeed},
     catalog::{self, Catalog, ChangeError},
     clock,
     identity::Identity,
@@ -29,9 +30,9 @@ impl Retries<'_> {
     pub(super) fn send_back(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = SendBack::decode(&frame.ext)?;
         let group = GroupName::new(&header.group)?;
-        let config = self.catalog.ensure_group(&group).map_err(refusal_of)?;
+        let config = super::send::group_of(self.catalog, &group)?;
         if config.retry_queue_nums == 0 {
-            super::succeed(frame, session, &[], b"");
+            succeed(frame, session, &[], b"");
             return Ok(());
         }
         let (level, max) = (header.delay_level, header.max_reconsume_times.unwrap_or(config.retry_max_times));
@@ -141,7 +142,10 @@ fn store_again(
     let now = clock::now();
 
     let mut own = Vec::new();
-    property::copy_where(record.properties(), &mut own, |key| key != property::DELAY_LEVEL);
+    property::copy_where(record.properties(), &mut own, |key| {
+        key != property::DELAY_LEVEL && key != property::WAIT_STORE
+    });
+    property::push(&mut own, property::WAIT_STORE, "false");
     if record.property(property::RETRY_TOPIC).is_none() {
         property::push(&mut own, property::RETRY_TOPIC, record.topic());
     }
@@ -150,8 +154,8 @@ fn store_again(
         property::push(&mut own, property::ORIGIN_MESSAGE_ID, &id);
     }
     let again = RecordBody { reconsume_times: attempts.saturating_add(1), ..RecordBody::of(record) };
+    property::push(&mut own, property::DELAY_LEVEL, &level.to_string());
     let staged = if level > 0 {
-        property::push(&mut own, property::DELAY_LEVEL, &level.to_string());
         let due =
             Due::of(&own, now).map_err(|error| Refusal::new(ResponseCode::SystemError, error.to_string()))?;
         let mut properties = Vec::new();

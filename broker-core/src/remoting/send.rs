@@ -5,8 +5,9 @@
 
 mod place;
 
-use super::{BrokerSession, Refusal, answer, request_of};
+use super::BrokerSession;
 use crate::{
+    answers::{Refusal, answer, request_of},
     appends::Appends,
     catalog::{self, Catalog, ChangeError},
     clock,
@@ -14,10 +15,13 @@ use crate::{
     identity::Identity,
     metrics::BrokerMetrics,
     progress::Progress,
+    stats::Stats,
 };
 use bytes::BytesMut;
 use halley_machine::{delay::Due, topics::CreateError};
-use halley_model::{GroupName, QueueId, RecordBody, TopicConfig, TopicName, id, name, property, record};
+use halley_model::{
+    GroupConfig, GroupName, QueueId, RecordBody, TopicConfig, TopicName, id, name, property, record,
+};
 use halley_store::{Placed, StageError, Staging};
 use halley_wire::{
     BrokerCode, Frame, RecallHandle, ResponseCode, batch,
@@ -37,6 +41,7 @@ pub(super) struct Sends<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) progress: &'a Progress,
     pub(super) metrics: &'a BrokerMetrics,
+    pub(super) stats: &'a Stats,
 }
 
 /// Buffers that a connection keeps from read to read.
@@ -94,8 +99,8 @@ impl Sends<'_> {
             property::copy_where(&given, &mut batch.properties, |key| key != property::DELAY_LEVEL);
         }
         let (place, properties) = if header.batch {
-            // The messages of a batch have properties of their own; these go to all of them.
-            property::push(&mut batch.properties, property::CLUSTER, &self.identity.cluster);
+            // The messages of a batch have properties of their own, and are stored with no others
+            // (`MessageExtEncoder.encode`, 5.5); these are for the reply.
             (Place::Own, start..batch.properties.len())
         } else {
             let own = (&*topic.name, queue);
@@ -121,9 +126,14 @@ impl Sends<'_> {
         if !sends.is_empty() {
             match self.appends.log.stage(clock::now()) {
                 Ok(mut staging) => {
+                    let mut tally = Tally::default();
                     for send in &sends {
-                        self.stage_one(send, &properties[send.properties.clone()], &mut staging, session);
+                        let properties = &properties[send.properties.clone()];
+                        if let Some(messages) = self.stage_one(send, properties, &mut staging, session) {
+                            tally.add(self.stats, &send.topic, messages, send.body.len() + properties.len());
+                        }
                     }
+                    tally.tell(self.stats);
                 }
                 Err(error) => {
                     let refusal = refusal_of(error);
@@ -136,16 +146,17 @@ impl Sends<'_> {
         session.state.sends.properties = properties;
     }
 
+    /// Stages a send; how many messages it has, `None` where it was refused.
     fn stage_one(
         &self,
         send: &Checked<'_>,
         properties: &[u8],
         staging: &mut Staging<'_>,
         session: &mut BrokerSession,
-    ) {
+    ) -> Option<u64> {
         let record = send.record(session.info.peer, send.body, properties, send.header.flag);
         let staged = if send.header.batch {
-            stage_batch(send, session.info.peer, properties, staging)
+            stage_batch(send, session.info.peer, staging)
         } else {
             staging.append(&record).map(|placed| (placed, Vec::new())).map_err(refusal_of)
         };
@@ -153,8 +164,12 @@ impl Sends<'_> {
             Ok((first, others)) => {
                 let last = others.last().unwrap_or(&first).log_offset;
                 self.hold(send, properties, first, &others, last + 1, session);
+                Some(1 + others.len() as u64)
             }
-            Err(refusal) => self.refuse(send, &refusal, session),
+            Err(refusal) => {
+                self.refuse(send, &refusal, session);
+                None
+            }
         }
     }
 
@@ -205,13 +220,14 @@ impl Sends<'_> {
 
     fn refuse(&self, send: &Checked<'_>, refusal: &Refusal, session: &mut BrokerSession) {
         self.metrics.refused.inc();
+        self.stats.put_failed();
         if !send.oneway {
             answer(session.out.head(), send.request, refusal.code, Some(&refusal.remark), &[], b"");
         }
     }
 
     /// The topic's settings; it is created on first use where its pattern allows (`msgCheck`, 5.5).
-    fn topic_of(&self, header: &SendMessage<'_>) -> Result<Arc<TopicConfig>, Refusal> {
+    pub(super) fn topic_of(&self, header: &SendMessage<'_>) -> Result<Arc<TopicConfig>, Refusal> {
         let topic = &*header.topic;
         if is_closed(topic) {
             let remark = format!("Sending message to topic[{topic}] is forbidden.");
@@ -231,13 +247,38 @@ impl Sends<'_> {
     }
 }
 
+/// Messages to one topic that are not counted yet: a run of sends to a topic costs one lookup.
+#[derive(Default)]
+struct Tally<'t> {
+    topic: Option<&'t TopicConfig>,
+    messages: u64,
+    bytes: u64,
+}
+
+impl<'t> Tally<'t> {
+    fn add(&mut self, stats: &Stats, topic: &'t TopicConfig, messages: u64, bytes: usize) {
+        if self.topic.is_some_and(|of| of.name != topic.name) {
+            self.tell(stats);
+        }
+        self.topic = Some(topic);
+        self.messages += messages;
+        self.bytes += bytes as u64;
+    }
+
+    fn tell(&mut self, stats: &Stats) {
+        if let Some(topic) = self.topic.take() {
+            stats.put(&topic.name, mem::take(&mut self.messages), mem::take(&mut self.bytes));
+        }
+    }
+}
+
 impl Sends<'_> {
     /// Where a message ends that a consumer could not send back and sends anew: once it was tried too often, or where its
     /// group consumes in order, in the group's dead letters (`SendMessageProcessor.handleRetryAndDLQ`, 5.5).
     fn gives_up(&self, header: &SendMessage<'_>) -> Result<Option<Arc<TopicConfig>>, Refusal> {
         let Some(group) = header.topic.strip_prefix(name::RETRY_PREFIX) else { return Ok(None) };
         let group = GroupName::new(group)?;
-        let config = self.catalog.ensure_group(&group).map_err(refusal_of)?;
+        let config = group_of(self.catalog, &group)?;
         let max = header.max_reconsume_times.unwrap_or(config.retry_max_times);
         if header.reconsume_times <= max && !self.progress.has_locks(&group) {
             return Ok(None);
@@ -287,7 +328,6 @@ impl Checked<'_> {
 fn stage_batch(
     send: &Checked<'_>,
     peer: SocketAddr,
-    shared: &[u8],
     staging: &mut Staging<'_>,
 ) -> Result<(Placed, Vec<Placed>), Refusal> {
     let illegal = |remark: String| Refusal::new(ResponseCode::MessageIllegal, remark);
@@ -295,21 +335,13 @@ fn stage_batch(
     if topic.starts_with(name::RETRY_PREFIX) || topic.starts_with(name::DEAD_LETTER_PREFIX) {
         return Err(illegal(format!("batch request does not support retry group {topic}")));
     }
-    let (mut messages, mut properties) = (Vec::new(), Vec::new());
+    let mut records = Vec::new();
     for message in batch::messages(send.body) {
         let message = message.map_err(|error| illegal(error.to_string()))?;
-        if messages.len() == BATCH_MAX {
+        if records.len() == BATCH_MAX {
             return Err(illegal(format!("the batch has more than {BATCH_MAX} messages")));
         }
-        let start = properties.len();
-        properties.extend_from_slice(message.properties);
-        place::end_pair(&mut properties, start);
-        properties.extend_from_slice(shared);
-        messages.push((message, start..properties.len()));
-    }
-    let mut records = Vec::with_capacity(messages.len());
-    for (message, range) in &messages {
-        records.push(send.record(peer, message.body, &properties[range.clone()], message.flag));
+        records.push(send.record(peer, message.body, message.properties, message.flag));
     }
     if records.is_empty() {
         return Err(illegal("the batch has no messages".to_owned()));
@@ -321,9 +353,10 @@ fn stage_batch(
 }
 
 /// The queue: the one asked for, or any for a negative number.
-fn queue_of(header: &SendMessage<'_>, topic: &TopicConfig) -> Result<QueueId, Refusal> {
+pub(super) fn queue_of(header: &SendMessage<'_>, topic: &TopicConfig) -> Result<QueueId, Refusal> {
     match u32::try_from(header.queue_id) {
-        Err(_) => Ok(catalog::next_queue(topic)),
+        Err(_) if topic.write_queues > 0 => Ok(catalog::next_queue(topic)),
+        Err(_) => Err(Refusal::new(ResponseCode::InvalidParameter, "the topic has no queues to write")),
         Ok(queue) if queue < topic.queues() => Ok(queue),
         Ok(queue) => {
             let remark =
@@ -346,13 +379,21 @@ fn is_closed(topic: &str) -> bool {
     CLOSED.contains(&topic) || topic.starts_with("rmq_sys_")
 }
 
+/// The settings of a group that a message is sent back for (`SendMessageProcessor.handleRetryAndDLQ`, 5.5).
+pub(super) fn group_of(catalog: &Catalog, group: &GroupName) -> Result<Arc<GroupConfig>, Refusal> {
+    catalog.ensure_group(group).map_err(refusal_of)?.ok_or_else(|| {
+        let remark = format!("subscription group not exist, {group}");
+        Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark)
+    })
+}
+
 /// What a client hears where the store does not take a message.
 pub(super) fn refusal_of(error: StageError) -> Refusal {
     let code = match error {
         StageError::Record(_) | StageError::Queue(_) | StageError::TooLong { .. } => {
             ResponseCode::MessageIllegal
         }
-        StageError::Overloaded { .. } => {
+        StageError::Overloaded { .. } | StageError::NoSegment => {
             let remark = format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while: {error}");
             return Refusal::new(ResponseCode::SystemBusy, remark);
         }

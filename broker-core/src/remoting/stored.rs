@@ -1,7 +1,12 @@
 //! Requests about a record that is already stored: answered in place where it is in memory, else beside the connection.
 
-use super::{BrokerSession, Refusal, answer, request_of};
-use crate::{acks::Acks, held::frame as encode_frame, queues::Queues};
+use super::BrokerSession;
+use crate::{
+    acks::Acks,
+    answers::{Refusal, answer, request_of, stopped_refusal},
+    held::frame as encode_frame,
+    queues::Queues,
+};
 use bytes::Bytes;
 use halley_model::LogOffset;
 use halley_store::{ReadError, disk::RealDisk};
@@ -44,7 +49,7 @@ impl Stored<'_> {
             let acted =
                 acted.unwrap_or_else(|error| Err(Refusal::new(ResponseCode::SystemError, error.to_string())));
             let stored = match acted {
-                Ok(end) => acks.reached(end).await.map_err(|_| super::stopped_refusal()),
+                Ok(end) => acks.reached(end).await.map_err(|_| stopped_refusal()),
                 Err(refusal) => Err(refusal),
             };
             if !oneway {

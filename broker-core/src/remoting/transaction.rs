@@ -1,6 +1,7 @@
 //! Ending transactions: request 37.
 
-use super::{BrokerSession, Refusal, send::refusal_of, stored::Stored};
+use super::{BrokerSession, send::refusal_of, stored::Stored};
+use crate::answers::Refusal;
 use crate::transactions::{EndError, Transactions};
 use halley_model::RecordView;
 use halley_wire::{Frame, ResponseCode, request::EndTransaction};

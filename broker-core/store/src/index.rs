@@ -53,6 +53,8 @@ pub(crate) struct Topic {
 struct Queue {
     /// Runs in sealed segments, oldest first, contiguous with each other and with `recent`.
     runs: Vec<Run>,
+    /// What lies before this queue offset is not shown to readers.
+    begins: QueueOffset,
     /// Queue offset of the first of `recent`.
     recent_first: QueueOffset,
     /// Entries of segments that have no sidecar yet.
@@ -97,8 +99,14 @@ impl Queue {
         self.runs.is_empty() && self.recent.is_empty()
     }
 
+    /// The first offset that readers see.
     fn first(&self) -> QueueOffset {
-        self.runs.first().map_or(self.recent_first, |run| run.first)
+        self.runs.first().map_or(self.recent_first, |run| run.first).max(self.begins)
+    }
+
+    /// The end that readers see: a queue may begin behind records that are staged and not yet stored.
+    fn end(&self) -> QueueOffset {
+        self.next().max(self.begins)
     }
 
     fn next(&self) -> QueueOffset {
@@ -120,8 +128,8 @@ impl Index {
     pub(crate) fn bounds(&self, topic: &str, queue: QueueId) -> Option<(QueueOffset, QueueOffset)> {
         let topic = self.topic(topic)?;
         let queues = topic.queues.read();
-        let queue = queues.get(queue as usize).filter(|queue| !queue.is_unused())?;
-        Some((queue.first(), queue.next()))
+        let queue = queues.get(queue as usize).filter(|queue| !queue.is_unused() || queue.begins > 0)?;
+        Some((queue.first(), queue.end()))
     }
 
     /// Adds to `out` up to `entries_max` entries from `from` on that are in memory, or says where they are.
@@ -154,6 +162,17 @@ impl Index {
         Slice::Added
     }
 
+    /// Hides what lies before `offset`. A queue never begins earlier again.
+    pub(crate) fn begin_at(&self, topic: &str, queue: QueueId, offset: QueueOffset) {
+        let topic = self.topic_or_new(topic.into());
+        let mut queues = topic.queues.write();
+        let at = queue as usize;
+        if queues.len() <= at {
+            queues.resize_with(at + 1, Queue::default);
+        }
+        queues[at].begins = queues[at].begins.max(offset);
+    }
+
     /// The names of all topics that ever had a record, sorted.
     pub(crate) fn topics(&self) -> Vec<Arc<str>> {
         let mut names: Vec<Arc<str>> = Vec::new();
@@ -171,6 +190,12 @@ impl Index {
 
     fn topic(&self, name: &str) -> Option<Arc<Topic>> {
         self.shard(name).read().get(name).map(Arc::clone)
+    }
+
+    fn topic_or_new(&self, name: Arc<str>) -> Arc<Topic> {
+        let mut shard = self.shard(&name).write();
+        let new = || Arc::new(Topic { name: Arc::clone(&name), queues: RwLock::default() });
+        Arc::clone(shard.entry(Arc::clone(&name)).or_insert_with(new))
     }
 
     fn shard(&self, name: &str) -> &Shard {
@@ -191,9 +216,7 @@ pub(crate) struct IndexWriter {
 impl IndexWriter {
     /// Adds a topic under the next number.
     pub(crate) fn add_topic(&mut self, name: Arc<str>) {
-        let topic = Arc::new(Topic { name: Arc::clone(&name), queues: RwLock::default() });
-        self.topics.push(Arc::clone(&topic));
-        self.index.shard(&name).write().insert(name, topic);
+        self.topics.push(self.index.topic_or_new(name));
     }
 
     /// Begins a batch: each queue arrives once per batch.

@@ -5,6 +5,7 @@
 //! - [`Log`] stages records in memory, from any thread, and knows how far they are stored;
 //! - [`LogIo`] writes what was staged; one thread owns it and calls [`LogIo::run_once`];
 //! - [`LogReader`] finds and reads records, from any thread, without disturbing the other two;
+//! - [`KeyIndex`] finds records by their keys, and keeps its files in the background;
 //! - [`Flusher`] brings written bytes to the medium in the background, where the policy does not wait for it;
 //! - [`Snapshots`] keeps the bytes of views, so that opening need not read the whole log.
 //!
@@ -21,12 +22,14 @@
 //! file but through [`disk::Disk`].
 
 pub mod disk;
+pub mod whole_file;
 
 mod canary;
 mod flusher;
 mod frame;
 mod hash;
 mod index;
+mod keys;
 mod log;
 mod options;
 mod reader;
@@ -36,12 +39,12 @@ mod segment;
 mod sequencer;
 mod snapshot;
 mod tail;
-mod whole_file;
 mod writer;
 
 pub use canary::Canary;
 pub use flusher::Flusher;
 pub use index::{Arrival, IndexEntry};
+pub use keys::{KeyIndex, KeyKind, KeyMatches, KeyQuery};
 pub use log::{Log, Poisoned, Staging};
 pub use options::{Durability, Options};
 pub use reader::{Boundary, LogReader, ReadError};

@@ -1,7 +1,7 @@
 //! Staging records, and knowing how far they are stored.
 
 use crate::sequencer::{Placed, Sequencer, StageError};
-use halley_model::{LogOffset, Millis, RecordBody};
+use halley_model::{LogOffset, Millis, QueueOffset, RecordBody};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
     any::Any,
@@ -149,6 +149,12 @@ impl Staging<'_> {
         let mut place = Placed { queue_offset: 0, log_offset: 0 };
         self.sequencer.append(std::slice::from_ref(body), self.now, |placed| place = placed)?;
         Ok(place)
+    }
+
+    /// The offset that the next record of each queue of `topic` gets, staged ones counted; empty for a topic that never had
+    /// a record.
+    pub fn queue_ends(&self, topic: &str) -> Vec<QueueOffset> {
+        self.sequencer.ends_of(topic)
     }
 
     /// Stages records of which all or none will be stored, pushing the place of each. On an error none is staged.

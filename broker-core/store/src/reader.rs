@@ -115,6 +115,13 @@ impl<D: Disk> LogReader<D> {
         self.index.bounds(topic, queue)
     }
 
+    /// Hides what lies before `offset` in a queue, now and for ever while the store is open: a deleted topic, or records
+    /// that are old enough. The caller remembers it durably, and says it again after the next opening. Offsets that
+    /// are hidden are never given again.
+    pub fn begin_at(&self, topic: &str, queue: QueueId, offset: QueueOffset) {
+        self.index.begin_at(topic, queue, offset);
+    }
+
     /// Adds to `out` up to `entries_max` entries of the queue from offset `from` on, or from its first where that is
     /// later. Nothing is added at the queue's end.
     pub fn lookup(
@@ -269,6 +276,13 @@ impl<D: Disk> LogReader<D> {
         Ok(bytes.into())
     }
 
+    /// Whether the queue index knows this record. Bytes inside a message's body can look like a record of any place.
+    pub fn is_indexed(&self, record: &RecordView<'_>) -> Result<bool, ReadError> {
+        let mut entries = Vec::with_capacity(1);
+        self.lookup(record.topic(), record.queue(), record.queue_offset(), 1, &mut entries)?;
+        Ok(entries.first().is_some_and(|entry| entry.log_offset == record.log_offset()))
+    }
+
     /// The queue offset for a time, as RocketMQ finds it (`ConsumeQueue.getOffsetInQueueByTime`, 5.5): of
     /// [`Boundary::Lower`] the first record stored at `time` or later, the queue's end without one; of
     /// [`Boundary::Upper`] the last record stored at `time` or earlier, 0 without one. 0 for a queue without records.
@@ -341,7 +355,7 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
-    fn scan_segment(
+    pub(crate) fn scan_segment(
         &self,
         segment: &Segment<D::File>,
         from: LogOffset,
@@ -377,7 +391,11 @@ impl<D: Disk> LogReader<D> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn segment(&self, log_offset: LogOffset, size: u32) -> Result<Arc<Segment<D::File>>, ReadError> {
+    pub(crate) fn segment(
+        &self,
+        log_offset: LogOffset,
+        size: u32,
+    ) -> Result<Arc<Segment<D::File>>, ReadError> {
         self.segments.holding(log_offset).ok_or_else(|| ReadError::Outside {
             log_offset,
             size,
@@ -412,6 +430,6 @@ fn entry_of(record: &RecordView<'_>) -> IndexEntry {
     }
 }
 
-fn damaged(at: LogOffset, reason: impl ToString) -> ReadError {
+pub(crate) fn damaged(at: LogOffset, reason: impl ToString) -> ReadError {
     ReadError::Damaged { at, reason: reason.to_string() }
 }

@@ -7,6 +7,7 @@ use crate::{
     disk::{Disk, DiskError, DiskFile},
     flusher::{Background, Flusher},
     index::{Index, sidecar},
+    keys::KeyIndex,
     log::{Log, Shared},
     options::Options,
     reader::LogReader,
@@ -29,6 +30,8 @@ pub struct Opened<D: Disk> {
     pub io: LogIo<D>,
     /// For consumers.
     pub reader: LogReader<D>,
+    /// For those who look for keys, and the background thread that keeps them.
+    pub keys: KeyIndex<D>,
     /// For a background thread.
     pub flusher: Flusher<D>,
     /// For the views' snapshots.
@@ -132,6 +135,7 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
         checks: Checks { crc: true, chain: !options.planted(Canary::ChainSkipped) },
         damaged_lookups: Arc::new(AtomicU64::new(0)),
     };
+    let keys = KeyIndex::new(Arc::clone(&disk), reader.clone());
     let mut io = LogIo {
         disk: Arc::clone(&disk),
         options,
@@ -154,6 +158,7 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
         log: Log { shared: Arc::clone(&shared) },
         io,
         reader,
+        keys,
         flusher: Flusher { background },
         snapshots: Snapshots { disk, shared },
         recovery: report,

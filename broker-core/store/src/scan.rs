@@ -62,6 +62,20 @@ impl<'f, F: DiskFile> Scanner<'f, F> {
         }
     }
 
+    /// A scanner at `at`, behind a frame of this crc and epoch.
+    pub(crate) fn resume(
+        file: &'f F,
+        base: LogOffset,
+        at: LogOffset,
+        (chain, epoch): (u32, u32),
+        limit: u64,
+        checks: Checks,
+    ) -> Self {
+        let chain = if checks.chain { chain } else { 0 };
+        let at = at - base;
+        Self { file, base, limit, at, chain, epoch, durable: 0, checks, buffer: Vec::new(), buffer_at: 0 }
+    }
+
     /// The address behind the last good frame.
     pub(crate) fn position(&self) -> LogOffset {
         self.base + self.at

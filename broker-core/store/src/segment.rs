@@ -3,6 +3,7 @@
 use crate::{
     disk::{Disk, DiskError, DiskFile, read_full},
     frame::{self, Fields, FrameError, HEADER_BYTES, Header, Kind, u32_at, u64_at},
+    keys::Summary,
 };
 use halley_model::{LogOffset, Millis};
 use parking_lot::RwLock;
@@ -101,6 +102,26 @@ pub(crate) struct Segment<F> {
     pub(crate) file: F,
     /// The sidecar with its index, once it is sealed and the sidecar written.
     pub(crate) sidecar: OnceLock<F>,
+    /// What the key index knows of it, once it is sealed.
+    pub(crate) keys: RwLock<Keys>,
+}
+
+/// How far the key index is with a sealed segment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Keys {
+    /// Nobody has looked yet whether it has a file.
+    #[default]
+    Unknown,
+    /// It has a file.
+    Indexed(Summary),
+    /// It has none that can be trusted.
+    Missing,
+}
+
+impl<F> Segment<F> {
+    pub(crate) fn new(base: LogOffset, file: F) -> Self {
+        Self { base, file, sidecar: OnceLock::new(), keys: RwLock::default() }
+    }
 }
 
 /// All segments of a store, in log order. Only the log's thread adds any.
@@ -130,6 +151,18 @@ impl<D: Disk> Segments<D> {
     pub(crate) fn after(&self, base: LogOffset) -> Option<Arc<Segment<D::File>>> {
         let list = self.list.read();
         list.get(list.partition_point(|segment| segment.base <= base)).map(Arc::clone)
+    }
+
+    /// The segment before the one beginning at `base`.
+    pub(crate) fn before(&self, base: LogOffset) -> Option<Arc<Segment<D::File>>> {
+        let list = self.list.read();
+        let at = list.partition_point(|segment| segment.base < base);
+        at.checked_sub(1).map(|at| Arc::clone(&list[at]))
+    }
+
+    /// Where the last segment begins.
+    pub(crate) fn last(&self) -> LogOffset {
+        self.list.read().last().map_or(0, |segment| segment.base)
     }
 
     /// Where the log begins.

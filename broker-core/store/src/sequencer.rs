@@ -69,6 +69,9 @@ pub enum StageError {
         /// the limit
         max: usize,
     },
+    /// The open segment is full and the next one not reserved yet; try again soon.
+    #[error("the next log segment is not reserved yet: try again soon")]
+    NoSegment,
     /// The disk has no room for another segment. Sends succeed again when there is room.
     #[error("the disk is full: there is no room for another log segment")]
     Full,
@@ -152,6 +155,13 @@ impl Tails {
     }
 }
 
+impl Tails {
+    /// The offsets that the topic's queues give next, empty where it never had a record.
+    fn ends_of(&self, topic: &str) -> Vec<QueueOffset> {
+        self.numbers.get(topic).map_or_else(Vec::new, |number| self.next[*number as usize].clone())
+    }
+}
+
 /// Where the log stands when the sequencer takes over from recovery.
 pub(crate) struct Position {
     /// Where the next frame goes.
@@ -209,6 +219,11 @@ impl Sequencer {
             store_host: options.store_host,
             stored: position.stored,
         }
+    }
+
+    /// The offsets that the topic's queues give next.
+    pub(crate) fn ends_of(&self, topic: &str) -> Vec<QueueOffset> {
+        self.tails.ends_of(topic)
     }
 
     /// Whether something waits to be written.
@@ -290,11 +305,7 @@ impl Sequencer {
         }
         let rolls = !in_segment(HEADER_BYTES + bytes);
         if rolls && !self.spare {
-            return Err(if self.full {
-                StageError::Full
-            } else {
-                StageError::Overloaded { staged: self.staged_bytes, max: self.staged_bytes_max }
-            });
+            return Err(if self.full { StageError::Full } else { StageError::NoSegment });
         }
         self.cut();
         if rolls {

@@ -55,6 +55,18 @@ impl Tail {
         (end <= extent.bytes.len()).then(|| extent.bytes.slice(start..end))
     }
 
+    /// The frame in memory that begins at `at`.
+    pub(crate) fn frame_at(&self, at: LogOffset) -> Option<Bytes> {
+        let extents = self.extents.read();
+        let found = extents.frames.binary_search_by_key(&at, |extent| extent.at).ok()?;
+        Some(extents.frames[found].bytes.clone())
+    }
+
+    /// Whether `at` is not older than what is in memory.
+    pub(crate) fn begins_at_or_before(&self, at: LogOffset) -> bool {
+        self.extents.read().frames.front().is_some_and(|first| first.at <= at)
+    }
+
     /// Where the frame in memory that holds `at` ends.
     pub(crate) fn end_of(&self, at: LogOffset) -> Option<LogOffset> {
         let extents = self.extents.read();

@@ -226,10 +226,7 @@ impl<D: Disk> LogIo<D> {
             self.disk.sync_dir(segment::DIR)?;
         }
         let file = self.disk.open(&path)?;
-        let ended = std::mem::replace(
-            &mut self.active,
-            Arc::new(Segment { base: roll.base, file, sidecar: Default::default() }),
-        );
+        let ended = std::mem::replace(&mut self.active, Arc::new(Segment::new(roll.base, file)));
         self.segments.push(Arc::clone(&self.active));
         self.background.rolled((!sync).then_some(ended), &self.active);
         Ok(())

@@ -1,15 +1,43 @@
 //! JSON bodies of replies (and their readers, for our own client): members sorted and nulls left out, as fastjson has it.
 
+pub mod assignment;
 pub mod cluster;
+pub mod connections;
+pub mod consume_queue;
 pub mod consumers;
+pub mod figures;
+pub mod group_config;
+pub mod kv_configs;
 pub mod locks;
+pub mod members;
+pub mod progress;
+pub mod properties;
+pub mod registration;
 pub mod route;
+pub mod topic_config;
 pub mod topics;
 
 pub use cluster::ClusterInfo;
+pub use registration::Registration;
 pub use route::{BrokerData, QueueData, TopicRoute};
 
-use crate::encode::{put_decimal, put_json_text};
+use crate::{
+    encode::{put_decimal, put_json_text},
+    json::{self, BodyError},
+};
+use halley_model::DataVersion;
+use std::collections::BTreeMap;
+
+/// A version as it stands in headers.
+pub fn version_text(version: DataVersion) -> String {
+    let DataVersion { counter, state_version, timestamp } = version;
+    format!(r#"{{"counter":{counter},"stateVersion":{state_version},"timestamp":{timestamp}}}"#)
+}
+
+/// Reads a version from a header; `None` for what is none.
+pub fn read_version(text: &str) -> Option<DataVersion> {
+    serde_json::from_str(text).ok()
+}
 
 /// How integer keys of maps are written: standard JSON wants them quoted, but clients before 4.9.4 and the C++ client
 /// are sent them bare, as fastjson's default is.
@@ -62,7 +90,7 @@ impl Writer {
         self.out.push(b':');
     }
 
-    fn integer_member(&mut self, name: u64, keys: IntegerKeys) {
+    fn integer_member(&mut self, name: impl std::fmt::Display, keys: IntegerKeys) {
         self.element();
         let quote: &[u8] = match keys {
             IntegerKeys::Quoted => b"\"",
@@ -82,6 +110,15 @@ impl Writer {
         put_decimal(&mut self.out, number.into());
     }
 
+    /// As Java writes a `double` that is neither huge nor tiny.
+    fn float(&mut self, number: f64) {
+        self.out.extend_from_slice(format!("{number:?}").as_bytes());
+    }
+
+    fn version(&mut self, version: DataVersion) {
+        self.out.extend_from_slice(version_text(version).as_bytes());
+    }
+
     fn boolean(&mut self, value: bool) {
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
@@ -94,6 +131,40 @@ impl Writer {
         }
         self.close(b']');
     }
+}
+
+/// A version, also the whole answer to request 322.
+pub fn version(version: halley_model::DataVersion) -> Vec<u8> {
+    let mut json = Writer::new();
+    write_version(&mut json, version);
+    json.finish()
+}
+
+/// Reads the version that is the body of request 322, `None` for an empty body.
+pub fn decode_version(body: &[u8]) -> Result<Option<halley_model::DataVersion>, BodyError> {
+    if body.is_empty() { Ok(None) } else { json::body("data version", body) }
+}
+
+fn write_version(json: &mut Writer, version: halley_model::DataVersion) {
+    json.open(b'{');
+    for (name, number) in [
+        ("counter", version.counter),
+        ("stateVersion", version.state_version),
+        ("timestamp", version.timestamp),
+    ] {
+        json.member(name);
+        json.number(number);
+    }
+    json.close(b'}');
+}
+
+fn write_addresses(json: &mut Writer, addresses: &BTreeMap<u64, String>, keys: IntegerKeys) {
+    json.open(b'{');
+    for (id, address) in addresses {
+        json.integer_member(*id, keys);
+        json.text(address);
+    }
+    json.close(b'}');
 }
 
 #[cfg(test)]

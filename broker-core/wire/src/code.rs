@@ -48,18 +48,34 @@ codes! {
         SendMessage = 10,
         /// Read messages of a queue, waiting for some if asked to.
         PullMessage = 11,
+        /// Messages by key, unique key or tag.
+        QueryMessage = 12,
         /// A group's committed offset in a queue.
         QueryConsumerOffset = 14,
         /// Commit a group's offset in a queue; often one-way.
         UpdateConsumerOffset = 15,
         /// Create a topic or change its settings.
         UpdateAndCreateTopic = 17,
+        /// As 17, for several topics.
+        UpdateAndCreateTopicList = 18,
+        /// The settings of all topics.
+        GetAllTopicConfig = 21,
+        /// Change settings of the broker.
+        UpdateBrokerConfig = 25,
+        /// The settings of the broker.
+        GetBrokerConfig = 26,
+        /// Figures of the running broker.
+        GetBrokerRuntimeInfo = 28,
         /// The first offset stored at or after a time.
         SearchOffsetByTimestamp = 29,
         /// The end of a queue.
         GetMaxOffset = 30,
         /// The first offset still there.
         GetMinOffset = 31,
+        /// When the first message of a queue was stored.
+        GetEarliestMsgStoreTime = 32,
+        /// The message at a log offset.
+        ViewMessageById = 33,
         /// A client lives, with these producers and consumers.
         HeartBeat = 34,
         /// A producer or consumer takes its leave.
@@ -74,28 +90,166 @@ codes! {
         LockBatchMq = 41,
         /// Give locks on queues back.
         UnlockBatchMq = 42,
+        /// All committed offsets.
+        GetAllConsumerOffset = 43,
         /// Whether a subscription's expression can be served.
         CheckClientConfig = 46,
+        /// Create a consumer group or change its settings.
+        UpdateAndCreateSubscriptionGroup = 200,
+        /// The settings of all consumer groups.
+        GetAllSubscriptionGroupConfig = 201,
+        /// A topic's queues, how long they are and when they last grew.
+        GetTopicStatsInfo = 202,
+        /// A consumer group's clients and subscriptions.
+        GetConsumerConnectionList = 203,
+        /// A producer group's clients.
+        GetProducerConnectionList = 204,
+        /// Delete a consumer group.
+        DeleteSubscriptionGroup = 207,
+        /// How far a group is in its topics.
+        GetConsumeStats = 208,
+        /// Delete a topic.
+        DeleteTopicInBroker = 215,
+        /// Set a group back or forth.
+        InvokeBrokerToResetOffset = 222,
+        /// Ask consumers how far they are.
+        InvokeBrokerToGetConsumerStatus = 223,
+        /// As 200, for several groups.
+        UpdateAndCreateSubscriptionGroupList = 225,
+        /// Which groups consume a topic.
+        QueryTopicConsumeByWho = 300,
+        /// How old what a group has and has not consumed is.
+        QueryConsumeTimeSpan = 303,
+        /// The topics that the broker keeps for itself.
+        GetSystemTopicListFromBroker = 305,
+        /// Delete index files that nothing needs.
+        CleanExpiredConsumeQueue = 306,
+        /// Ask a consumer how it does.
+        GetConsumerRunningInfo = 307,
+        /// Where a group stands in relation to all others.
+        QueryCorrectionOffset = 308,
+        /// Have a consumer consume a message now.
+        ConsumeMessageDirectly = 309,
         /// As 10, with one-letter names (Java and C++ clients).
         SendMessageV2 = 310,
+        /// Give a group the offsets of another.
+        CloneGroupOffset = 314,
+        /// A counter's sums over the last minute, hour and day.
+        ViewBrokerStatsData = 315,
+        /// Delete what is left of topics that are no more.
+        CleanUnusedTopic = 316,
+        /// How far all groups are.
+        GetBrokerConsumeStats = 317,
         /// Store several messages of one topic; header as 310.
         SendBatchMessage = 320,
+        /// Entries of a queue's index.
+        QueryConsumeQueue = 321,
+        /// The reply to a message, to be brought to the producer that waits for it; header as 10.
+        SendReplyMessage = 324,
+        /// As 324; header as 310.
+        SendReplyMessageV2 = 325,
+        /// All producer groups' clients.
+        GetAllProducerInfo = 328,
+        /// Delete log files that are old enough.
+        DeleteExpiredCommitLog = 329,
+        /// Which topics a group consumes.
+        QueryTopicsByConsumer = 343,
+        /// What a group wants of a topic.
+        QuerySubscriptionByConsumer = 345,
+        /// A topic's settings.
+        GetTopicConfig = 351,
+        /// A consumer group's settings.
+        GetSubscriptionGroupConfig = 352,
+        /// Whether a group may read a topic.
+        UpdateAndGetGroupForbidden = 353,
         /// As 11, from Java 5.x lite pull consumers.
         LitePullMessage = 361,
+        /// Which queues are the client's.
+        QueryAssignment = 400,
+        /// Set how a group gets a topic's messages: by pulling or by POP.
+        SetMessageRequestMode = 401,
+        /// All that were set with 401.
+        GetAllMessageRequestMode = 402,
+        /// Take messages, hidden from other consumers for a while. From here on codes fit JSON headers only.
+        PopMessage = 200_050,
+        /// A popped message was consumed.
+        AckMessage = 200_051,
+        /// Look at the next messages to pop.
+        PeekMessage = 200_052,
+        /// Hide a popped message for another while.
+        ChangeMessageInvisibleTime = 200_053,
+        /// Wait until there are messages to pop.
+        Notification = 200_054,
+        /// How many pops wait.
+        PollingInfo = 200_055,
+        /// Several popped messages were consumed.
+        BatchAckMessage = 200_151,
         /// Take back a timer message that is not yet delivered.
         RecallMessage = 370,
+        /// Replicas and how far they are.
+        GetBrokerHaStatus = 907,
+        /// Tell a replica how far its master is.
+        ResetMasterFlushOffset = 908,
     }
 }
 
 codes! {
     /// What a name server is asked.
     NamesrvCode {
+        /// Set a value in a namespace.
+        PutKvConfig = 100,
+        /// A value in a namespace.
+        GetKvConfig = 101,
+        /// Remove a value from a namespace.
+        DeleteKvConfig = 102,
+        /// A broker is there, with these topics.
+        RegisterBroker = 103,
+        /// A broker takes its leave.
+        UnregisterBroker = 104,
         /// Which brokers serve a topic.
         GetRouteInfoByTopic = 105,
         /// All brokers by name and cluster.
         GetBrokerClusterInfo = 106,
+        /// Producers are to leave a broker alone.
+        WipeWritePermOfBroker = 205,
         /// The names of all topics.
         GetAllTopicListFromNameserver = 206,
+        /// Forget a topic, in all clusters or one.
+        DeleteTopicInNamesrv = 216,
+        /// Brokers serve a topic, which they will not say themselves before long.
+        RegisterTopicInNamesrv = 217,
+        /// All values in a namespace.
+        GetKvlistByNamespace = 219,
+        /// The names of a cluster's topics.
+        GetTopicsByCluster = 224,
+        /// The names of clusters and brokers, which are topics too.
+        GetSystemTopicListFromNs = 304,
+        /// The names of topics marked as unit topics.
+        GetUnitTopicList = 311,
+        /// The names of topics with unit subscriptions.
+        GetHasUnitSubTopicList = 312,
+        /// The names of topics with unit subscriptions that are no unit topics.
+        GetHasUnitSubUnunitTopicList = 313,
+        /// Change settings of the name server.
+        UpdateNamesrvConfig = 318,
+        /// All settings of the name server.
+        GetNamesrvConfig = 319,
+        /// Whether a broker's topics changed; also a sign of life.
+        QueryDataVersion = 322,
+        /// Producers may use a broker again.
+        AddWritePermOfBroker = 327,
+        /// A broker and its replicas.
+        GetBrokerMemberGroup = 901,
+        /// A broker lives.
+        BrokerHeartbeat = 904,
+    }
+}
+
+codes! {
+    /// What a name server tells brokers, on connections that it opens.
+    NoticeCode {
+        /// Another broker of the group is now the one with the least id. One-way.
+        NotifyMinBrokerIdChange = 905,
     }
 }
 
@@ -106,6 +260,16 @@ codes! {
         CheckTransactionState = 39,
         /// The group's members changed, share the queues anew. One-way.
         NotifyConsumerIdsChanged = 40,
+        /// Go on reading at these offsets. One-way.
+        ResetConsumerClientOffset = 220,
+        /// How far are you?
+        GetConsumerStatusFromClient = 221,
+        /// How do you do?
+        GetConsumerRunningInfo = 307,
+        /// Consume this message now.
+        ConsumeMessageDirectly = 309,
+        /// The reply to a message that the client sent.
+        PushReplyMessageToClient = 326,
     }
 }
 
@@ -156,6 +320,16 @@ codes! {
         FilterDataNotExist = 27,
         /// A parameter is out of bounds.
         InvalidParameter = 29,
+        /// There is no such message.
+        NoMessage = 208,
+        /// Too many pops wait already.
+        PollingFull = 209,
+        /// Nothing came while the pop waited.
+        PollingTimeout = 210,
+        /// No consumer of the group is connected.
+        ConsumerNotOnline = 206,
+        /// The consumer did not answer in time.
+        ConsumeMsgTimeout = 207,
         /// The request is not possible any more, or not meant for this broker.
         IllegalOperation = 604,
         /// The server drains; Java 5.x clients reconnect elsewhere.

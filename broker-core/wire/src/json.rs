@@ -3,7 +3,7 @@
 //! The scanner finds where values begin and end; it builds nothing. It is as tolerant as fastjson about what lies
 //! inside strings (raw control characters, invalid UTF-8) and about values it has no use for, and strict about structure.
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::borrow::Cow;
 
 /// Deepest nesting looked into when a body is not standard JSON.
@@ -293,7 +293,7 @@ pub struct BodyError {
 }
 
 /// Reads a JSON body; where it is not standard JSON, once more with bare keys quoted, as fastjson writes maps with integer
-/// keys (`{0:"127.0.0.1:10911"}`).
+/// keys (`{0:"127.0.0.1:10911"}`) and with objects as keys (`{{"queueId":0}:1}`, whose key becomes the object's text).
 pub(crate) fn body<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, BodyError> {
     let first = match serde_json::from_slice(bytes) {
         Ok(value) => return Ok(value),
@@ -304,6 +304,11 @@ pub(crate) fn body<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Res
         Cow::Borrowed(_) => Err(problem(&first)),
         Cow::Owned(quoted) => serde_json::from_slice(&quoted).map_err(|_| problem(&first)),
     }
+}
+
+/// Writes a JSON body.
+pub(crate) fn encode(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("strings, numbers, lists and maps of texts have a JSON form")
 }
 
 /// For `deserialize_with`: null is as good as absent, as for Java's collections.
@@ -347,6 +352,15 @@ fn quote_bare_keys(bytes: &[u8]) -> Cow<'_, [u8]> {
         }
         if member_may_follow {
             at += bytes[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            if bytes.get(at) == Some(&b'{') {
+                let mut scanner = Scanner { bytes, at };
+                let Ok(key) = scanner.nested() else { return Cow::Borrowed(bytes) };
+                out.extend_from_slice(&bytes[copied..at]);
+                crate::encode::put_json_text(&mut out, &String::from_utf8_lossy(key));
+                at = scanner.at;
+                copied = at;
+                continue;
+            }
             let bare = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'$' | b'.');
             let length = bytes[at..].iter().take_while(|byte| bare(byte)).count();
             if length > 0 {

@@ -14,13 +14,14 @@ pub mod code;
 pub mod encode;
 pub mod ext;
 pub mod frame;
+pub mod pop;
 mod recall;
 pub mod reply;
 pub mod request;
 
 mod json;
 
-pub use code::{BrokerCode, ClientCode, NamesrvCode, ResponseCode};
+pub use code::{BrokerCode, ClientCode, NamesrvCode, NoticeCode, ResponseCode};
 pub use encode::{EncodeError, ExtValue};
 pub use ext::{Ext, HeaderError};
 pub use frame::{Frame, FrameError, Limits, Serialize};
@@ -40,6 +41,8 @@ pub const VERSION_4_9_4: i32 = 401;
 pub mod language {
     /// Java, also what replies carry: every client knows it.
     pub const JAVA: u8 = 0;
+    /// C++, whose client reads some bodies in a form of its own.
+    pub const CPP: u8 = 1;
     /// Anything without a number of its own.
     pub const OTHER: u8 = 7;
     /// Go.

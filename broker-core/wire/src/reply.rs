@@ -1,5 +1,9 @@
 //! Replies, written in the serialisation of their request, and the headers that some of them carry.
 
+pub mod pop;
+
+pub use pop::{ChangeInvisibleTimeResponse, NotificationResponse, PollingInfoResponse, PopMessageResponse};
+
 use crate::{
     EncodeError, Ext, ExtValue, HeaderError, ResponseCode, Serialize, VERSION_5_5_0,
     encode::{ExtField, Head},
@@ -148,6 +152,32 @@ impl PullMessageResponse {
             topic_sys_flag: topic.i32_opt()?,
             group_sys_flag: group.i32_opt()?,
         })
+    }
+}
+
+/// How far the key index is (`QueryMessageResponseHeader`, the answer to request 12). The body is stored records one after the
+/// other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueryMessageResponse {
+    /// Store time of the last message with a key; 0 where nothing was found.
+    pub index_last_update_timestamp: i64,
+    /// Its log offset.
+    pub index_last_update_phyoffset: i64,
+}
+
+impl QueryMessageResponse {
+    /// The ext fields.
+    pub fn fields(&self) -> [ExtField<'_>; 2] {
+        [
+            ("indexLastUpdatePhyoffset", self.index_last_update_phyoffset.into()),
+            ("indexLastUpdateTimestamp", self.index_last_update_timestamp.into()),
+        ]
+    }
+
+    /// Reads such a reply.
+    pub fn decode(ext: &Ext<'_>) -> Result<Self, HeaderError> {
+        let [timestamp, offset] = ext.pick(["indexLastUpdateTimestamp", "indexLastUpdatePhyoffset"]);
+        Ok(Self { index_last_update_timestamp: timestamp.i64()?, index_last_update_phyoffset: offset.i64()? })
     }
 }
 

@@ -3,23 +3,42 @@
 //!
 //! Fields that RocketMQ marks not-null must be there, unless its broker gets along without them.
 
+pub mod assignment;
+mod header;
+
+pub mod admin;
 pub mod client;
+pub mod namesrv;
 pub mod offsets;
+pub mod pop;
 pub mod pull;
+pub mod query;
+pub mod reply_message;
 pub mod retry;
 pub mod route;
 pub mod send;
 pub mod topic;
 pub mod transaction;
 
+pub use assignment::{QueryAssignment, RequestMode, SetMessageRequestMode};
 pub use client::{
     CheckClientConfig, ClientError, ConsumerData, Heartbeat, LockBatch, MessageModel, MessageQueue,
     ProducerData, SubscriptionData, UnregisterClient,
 };
+pub use namesrv::{
+    BrokerHeartbeat, BrokerMember, BrokerName, ClusterName, GetBrokerMemberGroup, KvConfig,
+    MinBrokerIdChange, NamesrvTopic, RegisterBroker,
+};
 pub use offsets::{
     Boundary, GetMaxOffset, GetMinOffset, QueryConsumerOffset, SearchOffset, UpdateConsumerOffset,
 };
+pub use pop::{
+    AckMessage, BatchAck, BatchAckMessage, ChangeInvisibleTime, Notification, PeekMessage, PollingInfo,
+    PopMessage,
+};
 pub use pull::PullMessage;
+pub use query::{QueryConsumeQueue, QueryMessage, ViewMessage};
+pub use reply_message::PushReply;
 pub use retry::{RecallMessage, SendBack};
 pub use route::GetRouteInfo;
 pub use send::{SendForm, SendMessage};

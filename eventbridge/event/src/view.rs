@@ -6,6 +6,8 @@ use crate::{
 };
 use flate2::read::ZlibDecoder;
 use halley_model::{RecordView, id, property, record::flag};
+use lz4_flex::frame::FrameDecoder;
+use ruzstd::decoding::StreamingDecoder;
 use std::{borrow::Cow, io::Read};
 
 /// Longest data that a compressed message may hold, in bytes; RocketMQ itself has no such bound.
@@ -23,6 +25,15 @@ pub enum DataError {
     /// Too long.
     #[error("the message has more than {PLAIN_BYTES_MAX} bytes when decompressed")]
     TooLong,
+}
+
+fn read_bounded(decoder: impl Read) -> Result<Vec<u8>, DataError> {
+    let mut plain = Vec::new();
+    match decoder.take(PLAIN_BYTES_MAX + 1).read_to_end(&mut plain) {
+        Err(_) => Err(DataError::Damaged),
+        Ok(length) if length as u64 > PLAIN_BYTES_MAX => Err(DataError::TooLong),
+        Ok(_) => Ok(plain),
+    }
 }
 
 /// The type of messages that are not events.
@@ -67,27 +78,22 @@ impl<'a> EventView<'a> {
         self.is_event
     }
 
-    /// The data. Java clients compress bodies above 4 KiB with zlib (`compressMsgBodyOverHowmuch`); who looks at a message as
-    /// an event wants what the producer sent.
+    /// The data. Java clients compress bodies of 4 KiB or more (`compressMsgBodyOverHowmuch`), with zlib, or as LZ4 or
+    /// Zstandard frames where told to; who looks at a message as an event wants what the producer sent.
     pub fn data(&self) -> Result<Cow<'a, [u8]>, DataError> {
         let body = self.record.body();
         if self.record.system_flag() & flag::COMPRESSED == 0 {
             return Ok(Cow::Borrowed(body));
         }
         // Bits 8 to 10 name the algorithm; old clients leave them 0 and mean zlib (`MessageSysFlag`, 5.5).
-        match self.record.system_flag() >> 8 & 7 {
-            0 | 3 => {}
-            1 => return Err(DataError::Compression("LZ4")),
-            2 => return Err(DataError::Compression("Zstandard")),
-            _ => return Err(DataError::Compression("an unknown algorithm")),
-        }
-        let mut plain = Vec::new();
-        let read = ZlibDecoder::new(body).take(PLAIN_BYTES_MAX + 1).read_to_end(&mut plain);
-        match read {
-            Err(_) => Err(DataError::Damaged),
-            Ok(length) if length as u64 > PLAIN_BYTES_MAX => Err(DataError::TooLong),
-            Ok(_) => Ok(Cow::Owned(plain)),
-        }
+        let plain = match self.record.system_flag() >> 8 & 7 {
+            0 | 3 => read_bounded(ZlibDecoder::new(body)),
+            1 => read_bounded(FrameDecoder::new(body)),
+            // A frame may ask for a window of up to 100 MiB; memory is touched only as far as data comes.
+            2 => read_bounded(StreamingDecoder::new(body).map_err(|_| DataError::Damaged)?),
+            _ => Err(DataError::Compression("an unknown algorithm")),
+        };
+        plain.map(Cow::Owned)
     }
 
     /// An attribute's value. An event that lacks a required one, as RocketMQ clients can write it, shows the message's.

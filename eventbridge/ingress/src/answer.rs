@@ -70,7 +70,9 @@ impl From<SendError> for Refusal {
     fn from(error: SendError) -> Self {
         let message = error.to_string();
         match error {
-            SendError::Overloaded { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, message).retry_after(1),
+            SendError::Overloaded { .. } | SendError::NoSegment => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, message).retry_after(1)
+            }
             SendError::Full => Self::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(10),
             SendError::Stopped(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(5),
             SendError::NoSuchTopic(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(5),

@@ -78,6 +78,14 @@ pub(crate) fn read(root: &Node, source: &str, problems: &mut Problems) -> Config
     let tests: Vec<_> = tests.iter().filter_map(|node| tests_section::read(node, problems)).collect();
     table.finish(problems);
 
+    if server.broker.is_none()
+        && let Some(rule) = rules.first()
+    {
+        problems.push(Diagnostic::new(
+            rule.at,
+            "rules read the broker of their process, and `server.broker` is false",
+        ));
+    }
     check_distinct("route", routes.iter().map(|route| (route.value.name.as_str(), route.at)), problems);
     check_distinct("rule", rules.iter().map(|rule| (rule.value.name.as_str(), rule.at)), problems);
     bus::check_topics(&buses, buses_node, problems);

@@ -252,6 +252,51 @@ fn an_open_broker_needs_an_address_to_tell() {
     assert_eq!(open.server.exposed()[0].0, "server.ingress.listen");
 }
 
+#[test]
+fn roles_are_chosen() {
+    let server = |text: &str| load(text).unwrap_or_else(|problems| panic!("{text}: {problems:?}")).server;
+    let all = server("");
+    assert!(all.namesrv.is_some() && all.broker.is_some() && all.ingress.is_some());
+    let names = server("server: {broker: false}\n");
+    assert!(names.namesrv.is_some() && names.broker.is_none() && names.ingress.is_none());
+    let broker = server("server: {ingress: false, broker: {id: 1, namesrv: [\"a:9876\", \"[::1]:9876\"]}}\n");
+    assert!(broker.namesrv.is_none() && broker.ingress.is_none());
+    assert_eq!(
+        (broker.broker_id, &broker.register_at[..]),
+        (1, &["a:9876".to_owned(), "[::1]:9876".to_owned()][..])
+    );
+    let both = server("server: {namesrv: {listen: \"127.0.0.1:1\"}, broker: {namesrv: [\"a:9876\"]}}\n");
+    assert_eq!(both.namesrv.unwrap().port(), 1);
+    for (text, expected) in [
+        (
+            "server: {namesrv: false, broker: false}\n",
+            "1:9 neither a name server nor a broker: nothing is left to run",
+        ),
+        (
+            "server: {broker: false, ingress: {}}\n",
+            "1:34 the ingress stores events in the broker of its process, and `broker` is false",
+        ),
+        (
+            "server: {broker: {namesrv: [a]}}\n",
+            "1:29 `a` is not a host and port such as `names.example.org:9876`",
+        ),
+        (
+            "server: {broker: {namesrv: [\"a:0\"]}}\n",
+            "1:29 `a:0` is not a host and port such as `names.example.org:9876`",
+        ),
+        ("server: {broker: {id: -1}}\n", "1:23 expected a whole number from 0 to 2147483647"),
+        ("server: {broker: true}\n", "1:18 expected a map, found a single value"),
+    ] {
+        assert_eq!(errors(text), [expected], "{text}");
+    }
+    let rules = GOOD.replace("broker: {", "broker: false, namesrv: {");
+    assert!(
+        errors(&rules).iter().any(|error| error.contains("rules read the broker")),
+        "{:?}",
+        errors(&rules)
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

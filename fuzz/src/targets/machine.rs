@@ -2,6 +2,7 @@
 
 use halley_machine::{
     delay::{Due, TIMER_TOPIC, Waiting},
+    pop::PopQueue,
     state::{StateRecord, Tables},
     topics::Topics,
 };
@@ -20,6 +21,7 @@ pub fn broker_state(input: &[u8]) {
 
 fn everything(tables: &Tables) -> StateRecord {
     StateRecord::everything(&tables.topics, &tables.groups, &tables.offsets)
+        .with_request_modes(&tables.request_modes)
 }
 
 /// State of topics, of offsets, and with keys of later versions.
@@ -29,8 +31,40 @@ pub fn broker_state_seeds() -> Vec<Vec<u8>> {
     vec![
         StateRecord::topic(&created).encode(),
         br#"{"offsets":[{"group":"g","topic":"orders","queue":3,"offset":17,"metadata":"{\"v\":1}"}]}"#.to_vec(),
+        br#"{"requestModes":[{"topic":"t","group":"g","pop":true,"share":2}]}"#.to_vec(),
         br#"{"later":[1,{"a":null}],"topics":[],"offsets":[{"group":"a/b","topic":"t","queue":0,"offset":0}]}"#
             .to_vec(),
+    ]
+}
+
+/// A commit of a group that pops: the offset in the first eight bytes, the metadata behind them. What was read is written and
+/// read again with the same messages.
+pub fn pop_cursor(input: &[u8]) {
+    let Some((offset, metadata)) = input.split_first_chunk::<8>() else { return };
+    let Ok(metadata) = std::str::from_utf8(metadata) else { return };
+    let offset = u64::from_be_bytes(*offset);
+    let Ok(queue) = PopQueue::restore(offset, metadata) else { return };
+    assert_eq!(queue.low(), offset, "a queue begins where the group's offset says");
+    let (again, written) = queue.cursor(0);
+    assert_eq!(again, offset);
+    if let Ok(back) = PopQueue::restore(again, &written) {
+        assert!(back.in_flight() <= queue.in_flight() && back.next() <= queue.next());
+    }
+}
+
+/// No metadata, messages in flight, and an ordered group.
+pub fn pop_cursor_seeds() -> Vec<Vec<u8>> {
+    let commit = |offset: u64, metadata: &str| [&offset.to_be_bytes()[..], metadata.as_bytes()].concat();
+    vec![
+        commit(17, ""),
+        commit(
+            100,
+            r#"{"pop":1,"next":150,"at":1700000000000,"open":[[100,1,5000,60000],[1,30],[8,1,0,10,1],[0,1,0,60000,0]]}"#,
+        ),
+        commit(
+            4,
+            r#"{"pop":1,"next":4,"at":1700000000000,"open":[],"order":{"a":"x","t":1,"i":2,"o":[3,4,6],"c":1,"v":{"6":9},"n":{"4":1}}}"#,
+        ),
     ]
 }
 

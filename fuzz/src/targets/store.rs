@@ -2,7 +2,7 @@
 
 use halley_model::{RecordBody, RecordView};
 use halley_store::{
-    Durability, LogReader, OpenError, Opened, Options, Snapshot,
+    Durability, KeyKind, KeyQuery, LogReader, OpenError, Opened, Options, Snapshot,
     disk::{Crash, Disk, DiskFile, SimDisk},
     open,
 };
@@ -10,6 +10,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 const SEGMENT: &str = "log/00000000000000000000.seg";
 const SIDECAR: &str = "index/00000000000000000000.idx";
+const KEYS: &str = "index/00000000000000000000.keys";
 const SEGMENT_BYTES: u64 = 4096;
 const NOW: i64 = 1_700_000_000_000;
 /// Of any frame, in bytes.
@@ -74,6 +75,47 @@ pub fn index_sidecar(input: &[u8]) {
 pub fn index_sidecar_seeds() -> Vec<Vec<u8>> {
     let (disk, _) = sealed_store();
     vec![disk.contents(SIDECAR).expect("the first segment is sealed")]
+}
+
+/// The keys of a sealed segment. Whatever its bytes, a search gives only records that have the key; and all of them, but where a
+/// file of the right checksums leaves some out.
+pub fn key_file(input: &[u8]) {
+    let (disk, _) = sealed_store();
+    let opened = open_store(&disk).expect("a healthy store");
+    let all = find(&opened);
+    drop(opened);
+    disk.crash(Crash::Kill);
+    put(&disk, KEYS, input);
+    let opened = open_store(&disk).expect("keys are a cache");
+    let found = find(&opened);
+    assert!(found.iter().all(|record| all.contains(record)));
+    assert!(opened.keys.tend_one().is_ok());
+}
+
+/// The true file.
+pub fn key_file_seeds() -> Vec<Vec<u8>> {
+    let (disk, _) = sealed_store();
+    let opened = open_store(&disk).expect("a healthy store");
+    while opened.keys.tend_one().expect("the disk is well") {}
+    vec![disk.contents(KEYS).expect("the first segment is sealed")]
+}
+
+/// Everything with the tag that all records have.
+fn find(opened: &Opened<SimDisk>) -> Vec<Vec<u8>> {
+    let query = KeyQuery {
+        topic: "orders".to_owned(),
+        key: "blue".to_owned(),
+        kind: KeyKind::Tag,
+        begin: 0,
+        end: i64::MAX,
+        records_max: 64,
+        before: None,
+    };
+    match opened.keys.find(&query) {
+        Ok(matches) => matches.records.iter().map(|record| record.to_vec()).collect(),
+        // A position that leads nowhere.
+        Err(_) => Vec::new(),
+    }
 }
 
 /// A snapshot file. It is the one that was written, or it is passed over.

@@ -13,6 +13,8 @@ pub(crate) enum Content {
     Event(u64),
     /// The dead letter of a stream's event.
     Letter { stream: usize, offset: QueueOffset },
+    /// A popped message of the queue that was moved to the retry topic.
+    Retry { topic: Topic, queue: QueueId, offset: QueueOffset },
     /// A delayed message, or a recall.
     Delayed,
     /// The half message of the event with this number.

@@ -4,6 +4,8 @@
 //	produce NAMESRV TOPIC COUNT    send messages; one JSON line per result
 //	consume NAMESRV TOPIC GROUP    push consumer; prints READY, then one JSON line per message
 //	transact NAMESRV TOPIC COUNT   send half messages; one JSON line per result and per question of the broker
+//	request NAMESRV TOPIC COUNT    send requests; one JSON line per reply
+//	respond NAMESRV TOPIC GROUP    reply to requests
 //	create-topic NAMESRV TOPIC     -queues N -broker HOST:PORT
 //
 // In the values of -body, -tag, -key and -prop, {i} stands for the message's number from 0. The Go client always
@@ -47,6 +49,10 @@ func main() {
 		good = consume(os.Args[2:])
 	case "transact":
 		good = transact(os.Args[2:])
+	case "request":
+		good = request(os.Args[2:])
+	case "respond":
+		good = respond(os.Args[2:])
 	case "create-topic":
 		good = createTopic(os.Args[2:])
 	default:

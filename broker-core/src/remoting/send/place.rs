@@ -1,6 +1,6 @@
 //! Where a message is stored, and what the broker adds to its properties.
 
-use crate::{clock, identity::Identity, remoting::Refusal};
+use crate::{answers::Refusal, clock, identity::Identity};
 use halley_machine::{
     delay::{Due, TIMER_TOPIC},
     transactions::HALF_TOPIC,
@@ -49,7 +49,7 @@ impl Seen {
         for (key, value) in property::iter(properties) {
             match key {
                 property::UNIQUE_KEY => seen.unique_key |= !value.is_empty(),
-                property::CLUSTER | property::POP_RECEIPT => seen.replaced = true,
+                key if is_replaced(key) => seen.replaced = true,
                 property::DELAY_LEVEL
                 | property::TIMER_DELIVER_MS
                 | property::TIMER_DELAY_MS
@@ -74,14 +74,14 @@ pub(super) fn complete(
     let seen = Seen::of(&buffer[start..]);
     if seen.replaced {
         let given = buffer.split_off(start);
-        property::copy_where(&given, buffer, |key| key != property::CLUSTER && key != property::POP_RECEIPT);
+        property::copy_where(&given, buffer, |key| !is_replaced(key));
     }
     end_pair(buffer, start);
     let now = clock::now();
     if !seen.unique_key {
         property::push(buffer, property::UNIQUE_KEY, &unique_key(identity, now));
     }
-    property::push(buffer, property::CLUSTER, &identity.cluster);
+    stamp(identity, buffer);
     let due = if seen.delayed { due(&buffer[start..], now)? } else { Due::Now };
     if seen.transaction && begins_transaction(&buffer[start..], reconsume_times, due) {
         return Ok((Place::Half, detour(buffer, start, |given, out| half(given, own, out))));
@@ -90,6 +90,18 @@ pub(super) fn complete(
         return Ok((Place::Own, start..buffer.len()));
     }
     Ok((Place::Waiting(due), detour(buffer, start, |given, out| due.detour(given, own.0, own.1, now, out))))
+}
+
+/// Appends what every message of a client gets. Consumers trace only messages that have a region
+/// (`AbstractSendMessageProcessor.buildMsgContext`, `AsyncTraceDispatcher`, 5.5).
+fn stamp(identity: &Identity, buffer: &mut Vec<u8>) {
+    buffer.extend_from_slice(b"MSG_REGION\x01DefaultRegion\x02TRACE_ON\x01true\x02");
+    property::push(buffer, property::CLUSTER, &identity.cluster);
+}
+
+/// Whether what a client says is not kept.
+fn is_replaced(key: &str) -> bool {
+    matches!(key, property::CLUSTER | property::POP_RECEIPT | property::REGION | property::TRACE_SWITCH)
 }
 
 /// Clients before 4.6.1 leave the mark of a transaction on messages that are tried again.
@@ -121,7 +133,7 @@ fn half(given: &[u8], own: (&str, QueueId), out: &mut Vec<u8>) {
 }
 
 /// Closes the last pair, which clients may leave open, so that another may follow.
-pub(super) fn end_pair(buffer: &mut Vec<u8>, start: usize) {
+fn end_pair(buffer: &mut Vec<u8>, start: usize) {
     if buffer.len() > start && buffer.last() != Some(&property::VALUE_END) {
         buffer.push(property::VALUE_END);
     }

@@ -13,10 +13,7 @@ use crate::{
     sequencer::{StagedEntry, Tails},
 };
 use halley_model::{LogOffset, Millis, QUEUES_MAX, RecordView, tag};
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 /// See the module's documentation.
 pub(super) struct Rebuild<'a, D: Disk> {
@@ -92,7 +89,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
                 return self.read_last(found);
             };
             let mut next = find(self.disk, next_base)?;
-            let segment = Segment { base, file: found.file, sidecar: OnceLock::new() };
+            let segment = Segment::new(base, found.file);
             let segment = Arc::new(segment);
             self.add(&segment);
             let length = next_base - base;
@@ -151,7 +148,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
     }
 
     fn read_last(&mut self, found: Found<D::File>) -> Result<Last<D::File>, OpenError> {
-        let segment = Segment { base: found.start.base, file: found.file, sidecar: OnceLock::new() };
+        let segment = Segment::new(found.start.base, found.file);
         let segment = Arc::new(segment);
         self.add(&segment);
         let stale = self.options.planted(Canary::OffsetReused).then(|| self.tails.clone());

@@ -2,6 +2,7 @@
 
 use super::{IntegerKeys, Writer};
 use crate::json::{self, BodyError, null_is_default};
+use halley_model::QueueMapping;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -17,6 +18,12 @@ pub struct TopicRoute {
     /// The brokers.
     #[serde(rename = "brokerDatas", deserialize_with = "null_is_default")]
     pub brokers: Vec<BrokerData>,
+    /// Filter servers by the address of their broker.
+    #[serde(rename = "filterServerTable", deserialize_with = "null_is_default")]
+    pub filter_servers: BTreeMap<String, Vec<String>>,
+    /// Of a static topic, its queues by broker.
+    #[serde(rename = "topicQueueMappingByBroker", deserialize_with = "null_is_default")]
+    pub mappings: BTreeMap<String, QueueMapping>,
 }
 
 /// A topic's queues on one broker (`QueueData`).
@@ -47,6 +54,12 @@ pub struct BrokerData {
     /// Addresses by broker id; 0 is the master.
     #[serde(rename = "brokerAddrs", deserialize_with = "null_is_default")]
     pub addresses: BTreeMap<u64, String>,
+    /// A replica may act as the master while there is none.
+    #[serde(rename = "enableActingMaster")]
+    pub acting_master: bool,
+    /// The zone it stands in.
+    #[serde(rename = "zoneName")]
+    pub zone: Option<String>,
 }
 
 impl TopicRoute {
@@ -63,6 +76,10 @@ impl TopicRoute {
         json.close(b']');
         json.member("filterServerTable");
         json.open(b'{');
+        for (address, servers) in &self.filter_servers {
+            json.member(address);
+            json.texts(servers.iter().map(String::as_str));
+        }
         json.close(b'}');
         if let Some(conf) = &self.order_topic_conf {
             json.member("orderTopicConf");
@@ -75,6 +92,15 @@ impl TopicRoute {
             queue.write(&mut json);
         }
         json.close(b']');
+        if !self.mappings.is_empty() {
+            json.member("topicQueueMappingByBroker");
+            json.open(b'{');
+            for (broker, mapping) in &self.mappings {
+                json.member(broker);
+                write_mapping(&mut json, mapping, keys);
+            }
+            json.close(b'}');
+        }
         json.close(b'}');
         json.finish()
     }
@@ -107,18 +133,45 @@ impl BrokerData {
     pub(super) fn write(&self, json: &mut Writer, keys: IntegerKeys) {
         json.open(b'{');
         json.member("brokerAddrs");
-        json.open(b'{');
-        for (id, address) in &self.addresses {
-            json.integer_member(*id, keys);
-            json.text(address);
-        }
-        json.close(b'}');
+        super::write_addresses(json, &self.addresses, keys);
         json.member("brokerName");
         json.text(&self.broker_name);
         json.member("cluster");
         json.text(&self.cluster);
         json.member("enableActingMaster");
-        json.boolean(false);
+        json.boolean(self.acting_master);
+        if let Some(zone) = &self.zone {
+            json.member("zoneName");
+            json.text(zone);
+        }
         json.close(b'}');
     }
+}
+
+fn write_mapping(json: &mut Writer, mapping: &QueueMapping, keys: IntegerKeys) {
+    json.open(b'{');
+    if let Some(broker) = &mapping.broker_name {
+        json.member("bname");
+        json.text(broker);
+    }
+    json.member("currIdMap");
+    json.open(b'{');
+    for (queue, here) in &mapping.queues {
+        json.integer_member(*queue, keys);
+        json.number(*here);
+    }
+    json.close(b'}');
+    json.member("dirty");
+    json.boolean(mapping.dirty);
+    json.member("epoch");
+    json.number(mapping.epoch);
+    for (name, text) in [("scope", &mapping.scope), ("topic", &mapping.topic)] {
+        if let Some(text) = text {
+            json.member(name);
+            json.text(text);
+        }
+    }
+    json.member("totalQueues");
+    json.number(mapping.total_queues);
+    json.close(b'}');
 }

@@ -1,4 +1,4 @@
-//! The answer to request 206 (`TopicList`).
+//! The answers to requests 206, 224, 304, 305, 311 to 313 and 343 (`TopicList`).
 
 use super::Writer;
 use crate::json::{self, BodyError, null_is_default};
@@ -14,7 +14,34 @@ struct Body {
 /// The names of topics.
 pub fn encode<'a>(topics: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     let mut json = Writer::new();
+    write(&mut json, None, topics);
+    json.finish()
+}
+
+/// The names of clusters and brokers, and the address of one broker (304).
+pub fn encode_system<'a>(names: impl IntoIterator<Item = &'a str>, broker: Option<&str>) -> Vec<u8> {
+    let mut json = Writer::new();
+    write(&mut json, broker, names);
+    json.finish()
+}
+
+fn write<'a>(json: &mut Writer, broker: Option<&str>, topics: impl IntoIterator<Item = &'a str>) {
     json.open(b'{');
+    if let Some(broker) = broker {
+        json.member("brokerAddr");
+        json.text(broker);
+    }
+    json.member("topicList");
+    json.texts(topics);
+    json.close(b'}');
+}
+
+/// The names of topics, and which broker says so.
+pub fn encode_of_broker<'a>(address: &str, topics: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+    let mut json = Writer::new();
+    json.open(b'{');
+    json.member("brokerAddr");
+    json.text(address);
     json.member("topicList");
     json.texts(topics);
     json.close(b'}');

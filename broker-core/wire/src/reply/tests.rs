@@ -82,3 +82,28 @@ fn what_does_not_fit_is_an_error_reply() {
         assert_eq!(decoded(&out).remark.unwrap().len(), REMARK_BYTES_MAX);
     }
 }
+
+#[test]
+fn replies_to_pops_come_back() {
+    let pop = PopMessageResponse {
+        pop_time: 1_700_000_000_000,
+        invisible_time: 60_000,
+        revive_queue_id: 3,
+        rest_num: 7,
+        start_offset_info: Some("0 1 2".into()),
+        msg_offset_info: Some("0 1 2".into()),
+        order_count_info: None,
+    };
+    let change = ChangeInvisibleTimeResponse { pop_time: 1, invisible_time: 2, revive_queue_id: 999 };
+    let notification = NotificationResponse { has_msg: true, polling_full: false };
+    let info = PollingInfoResponse { polling_num: 5 };
+    let sent = |fields: &[ExtField<'_>]| {
+        let mut out = BytesMut::new();
+        encode_reply(&mut out, Serialize::Json, ResponseCode::Success, 1, None, fields, b"");
+        out
+    };
+    assert_eq!(PopMessageResponse::decode(&decoded(&sent(&pop.fields())).ext), Ok(pop.clone()));
+    assert_eq!(ChangeInvisibleTimeResponse::decode(&decoded(&sent(&change.fields())).ext), Ok(change));
+    assert_eq!(NotificationResponse::decode(&decoded(&sent(&notification.fields())).ext), Ok(notification));
+    assert_eq!(PollingInfoResponse::decode(&decoded(&sent(&info.fields())).ext), Ok(info));
+}

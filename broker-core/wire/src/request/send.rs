@@ -1,4 +1,4 @@
-//! Sends: requests 10 (long names), 310 and 320 (one-letter names).
+//! Sends: requests 10 and 324 (long names), 310, 320 and 325 (one-letter names).
 
 use crate::{
     BrokerCode, Ext, ExtValue, HeaderError,
@@ -10,9 +10,9 @@ use std::borrow::Cow;
 /// Which names a send's fields have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendForm {
-    /// `SendMessageRequestHeader`, request 10.
+    /// `SendMessageRequestHeader`, requests 10 and 324.
     Long,
-    /// `SendMessageRequestHeaderV2`, requests 310 and 320.
+    /// `SendMessageRequestHeaderV2`, requests 310, 320 and 325.
     Short,
 }
 
@@ -76,11 +76,13 @@ const LONG: Names = [
 impl SendForm {
     /// The form that a code uses, `None` for codes that send nothing.
     pub fn of(code: BrokerCode) -> Option<Self> {
-        if code == BrokerCode::SendMessage {
+        const LONG: [BrokerCode; 2] = [BrokerCode::SendMessage, BrokerCode::SendReplyMessage];
+        const SHORT: [BrokerCode; 3] =
+            [BrokerCode::SendMessageV2, BrokerCode::SendBatchMessage, BrokerCode::SendReplyMessageV2];
+        if LONG.contains(&code) {
             return Some(Self::Long);
         }
-        let short = [BrokerCode::SendMessageV2, BrokerCode::SendBatchMessage].contains(&code);
-        short.then_some(Self::Short)
+        SHORT.contains(&code).then_some(Self::Short)
     }
 
     fn names(self) -> Names {

@@ -174,7 +174,7 @@ fn topics_and_routes() {
         CreateTopic::decode(ext).map(drop)
     });
 
-    let mut route = GetRouteInfo { topic: "t".into(), accept_standard_json_only: false };
+    let mut route = GetRouteInfo { topic: "t".into(), accept_standard_json_only: false, zone: None };
     check(&route.fields(), |ext| assert_eq!(GetRouteInfo::decode(ext).unwrap(), route));
     assert_eq!(route.integer_keys(400), IntegerKeys::Bare);
     assert_eq!(route.integer_keys(401), IntegerKeys::Quoted);
@@ -252,4 +252,169 @@ proptest::proptest! {
         let _ = LockBatch::decode(body.as_bytes());
         let _ = CheckClientConfig::decode(body.as_bytes());
     }
+}
+
+#[test]
+fn pops() {
+    let pop = PopMessage {
+        consumer_group: "g".into(),
+        topic: "t".into(),
+        queue_id: -1,
+        max_msg_nums: 32,
+        invisible_time: 60_000,
+        poll_time: 15_000,
+        born_time: 1_700_000_000_000,
+        init_mode: pop::init_mode::MAX,
+        exp_type: Some("SQL92".into()),
+        exp: Some("a > 1".into()),
+        order: true,
+        attempt_id: Some("attempt".into()),
+    };
+    check(&pop.fields(), |ext| assert_eq!(PopMessage::decode(ext).unwrap(), pop));
+    let required = [
+        "consumerGroup",
+        "topic",
+        "queueId",
+        "maxMsgNums",
+        "invisibleTime",
+        "pollTime",
+        "bornTime",
+        "initMode",
+    ];
+    check_errors(&pop.fields(), &required, |ext| PopMessage::decode(ext).map(drop));
+    let bare = PopMessage { exp_type: None, exp: None, order: false, attempt_id: None, ..pop.clone() };
+    check(&bare.fields()[..8], |ext| assert_eq!(PopMessage::decode(ext).unwrap(), bare));
+
+    let notification = Notification {
+        consumer_group: "g".into(),
+        topic: "t".into(),
+        queue_id: 3,
+        poll_time: 1000,
+        born_time: 0,
+        order: false,
+        attempt_id: None,
+        exp_type: Some("TAG".into()),
+        exp: Some("a".into()),
+    };
+    check(&notification.fields(), |ext| assert_eq!(Notification::decode(ext).unwrap(), notification));
+    let required = ["consumerGroup", "topic", "queueId", "pollTime", "bornTime"];
+    check_errors(&notification.fields(), &required, |ext| Notification::decode(ext).map(drop));
+
+    let info = PollingInfo { consumer_group: "g".into(), topic: "t".into(), queue_id: -1 };
+    check(&info.fields(), |ext| assert_eq!(PollingInfo::decode(ext).unwrap(), info));
+    let required = ["consumerGroup", "topic", "queueId"];
+    check_errors(&info.fields(), &required, |ext| PollingInfo::decode(ext).map(drop));
+
+    let peek = PeekMessage { consumer_group: "g".into(), topic: "t".into(), queue_id: 0, max_msg_nums: 8 };
+    check(&peek.fields(), |ext| assert_eq!(PeekMessage::decode(ext).unwrap(), peek));
+    let required = ["consumerGroup", "topic", "queueId", "maxMsgNums"];
+    check_errors(&peek.fields(), &required, |ext| PeekMessage::decode(ext).map(drop));
+}
+
+#[test]
+fn acknowledgements() {
+    let ack = AckMessage {
+        consumer_group: "g".into(),
+        topic: "%RETRY%g_t".into(),
+        queue_id: 0,
+        extra_info: "0 1 2 3 1 b 0 5".into(),
+        offset: 5,
+        lite_topic: None,
+    };
+    check(&ack.fields(), |ext| assert_eq!(AckMessage::decode(ext).unwrap(), ack));
+    let required = ["consumerGroup", "topic", "queueId", "extraInfo", "offset"];
+    check_errors(&ack.fields(), &required, |ext| AckMessage::decode(ext).map(drop));
+    let change = ChangeInvisibleTime { message: ack, invisible_time: 10_000, suspend: true };
+    check(&change.fields(), |ext| assert_eq!(ChangeInvisibleTime::decode(ext).unwrap(), change));
+    check_errors(&change.fields(), &["invisibleTime"], |ext| ChangeInvisibleTime::decode(ext).map(drop));
+
+    let body = br#"{"acks":[{"b":"BQE=","c":"g","it":60000,"pt":1700000000000,"q":2,"r":"0","rq":3,"so":100,"t":"t"}],"brokerName":"b"}"#;
+    let batch = BatchAckMessage::decode(body).unwrap();
+    assert_eq!(batch.acks[0].distances().unwrap(), [0, 2, 8]);
+    let mut again = batch.clone();
+    again.acks[0].set_distances(&[0, 2, 8]);
+    assert_eq!(again, batch);
+    assert_eq!(BatchAckMessage::decode(&batch.encode()).unwrap(), batch);
+    let long = br#"{"acks":[{"bitSet":null,"consumerGroup":"g","popTime":5,"queueId":1}]}"#;
+    let long = BatchAckMessage::decode(long).unwrap();
+    assert_eq!((long.acks[0].pop_time, long.acks[0].queue_id), (5, 1));
+    assert!(long.acks[0].distances().unwrap().is_empty());
+    assert!(BatchAck { bit_set: "?".into(), ..BatchAck::default() }.distances().is_err());
+}
+
+#[test]
+fn request_modes() {
+    let body = br#"{"consumerGroup":"g","mode":"POP","popShareQueueNum":2,"topic":"t"}"#;
+    let set = SetMessageRequestMode::decode(body).unwrap();
+    assert_eq!((set.mode, set.pop_share_queue_num), (RequestMode::Pop, 2));
+    assert_eq!(SetMessageRequestMode::decode(&set.encode()).unwrap(), set);
+    let body = br#"{"clientId":"c","consumerGroup":"g","messageModel":"CLUSTERING","strategyName":"AVG","topic":"t"}"#;
+    let query = QueryAssignment::decode(body).unwrap();
+    assert_eq!((query.strategy_name.as_str(), query.message_model), ("AVG", MessageModel::Clustering));
+    assert_eq!(QueryAssignment::decode(&query.encode()).unwrap(), query);
+}
+
+#[test]
+fn queries_come_back() {
+    let query = QueryMessage {
+        topic: "orders".into(),
+        key: "k 1".into(),
+        max_num: 32,
+        begin_timestamp: 0,
+        end_timestamp: i64::MAX,
+        index_type: Some("T".into()),
+        last_key: Some("1@orders@T@k@u@7".into()),
+        unique_key: true,
+    };
+    check(&query.fields(), |ext| assert_eq!(QueryMessage::decode(ext).unwrap(), query));
+    let required = ["topic", "key", "maxNum", "beginTimestamp", "endTimestamp"];
+    check_errors(&query.fields(), &required, |ext| QueryMessage::decode(ext).map(drop));
+    let view = ViewMessage { offset: -1 };
+    check(&view.fields(), |ext| assert_eq!(ViewMessage::decode(ext).unwrap(), view));
+    check_errors(&view.fields(), &["offset"], |ext| ViewMessage::decode(ext).map(drop));
+    let queue = QueryConsumeQueue {
+        topic: "orders".into(),
+        queue_id: 3,
+        index: 5,
+        count: 10,
+        consumer_group: Some("g".into()),
+    };
+    check(&queue.fields(), |ext| assert_eq!(QueryConsumeQueue::decode(ext).unwrap(), queue));
+    check(&[], |ext| {
+        let none =
+            QueryConsumeQueue { topic: "".into(), queue_id: 0, index: 0, count: 0, consumer_group: None };
+        assert_eq!(QueryConsumeQueue::decode(ext).unwrap(), none);
+    });
+}
+
+#[test]
+fn a_reply_is_pushed_with_the_names_that_java_reads() {
+    let fields: [ExtField<'_>; 6] = [
+        ("a", "p".into()),
+        ("b", "DefaultCluster_REPLY_TOPIC".into()),
+        ("e", 0.into()),
+        ("f", 0.into()),
+        ("g", 17.into()),
+        ("h", 0.into()),
+    ];
+    check(&fields, |ext| {
+        let message = SendMessage::decode(SendForm::Short, ext).unwrap();
+        let push = PushReply {
+            message: &message,
+            properties: "CORRELATION_ID\u{1}c\u{2}",
+            born_host: "127.0.0.1:1",
+            store_host: "127.0.0.1:2",
+            store_timestamp: 18,
+        };
+        check(&push.fields(), |ext| {
+            let back = SendMessage::decode(SendForm::Long, ext).unwrap();
+            assert_eq!(
+                (&*back.producer_group, &*back.topic, back.born_timestamp),
+                ("p", &*message.topic, 17)
+            );
+            assert_eq!(back.properties.text(), push.properties);
+            assert_eq!(ext.get("storeTimestamp").as_deref(), Some("18"));
+            assert_eq!(ext.get("bornHost").as_deref(), Some("127.0.0.1:1"));
+        });
+    });
 }

@@ -294,24 +294,38 @@ fn messages_are_seen_as_events() {
 #[test]
 fn compressed_messages_show_what_was_sent() {
     use flate2::{Compression, read::ZlibEncoder};
-    use std::io::Read;
-    let mut body = Vec::new();
-    ZlibEncoder::new(&b"hello hello hello"[..], Compression::default()).read_to_end(&mut body).unwrap();
+    use std::io::{Read, Write};
+    let zlib = |plain: &[u8]| {
+        let mut body = Vec::new();
+        ZlibEncoder::new(plain, Compression::default()).read_to_end(&mut body).unwrap();
+        body
+    };
+    let body = zlib(b"hello hello hello");
     let seen = |flags: i32, body: &[u8]| {
         let mut record = stored(&ParsedEvent { properties: Vec::new(), data: Bytes::copy_from_slice(body) });
         record[36..40].copy_from_slice(&flags.to_be_bytes());
         EventView::new(RecordView::parse(&record).unwrap(), "c").data().map(|data| data.into_owned())
     };
-    for flags in [1, 0x301] {
-        assert_eq!(seen(flags, &body).as_deref(), Ok(&b"hello hello hello"[..]));
+    let frame = |plain: &[u8]| {
+        let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstandard =
+        |plain: &[u8]| ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest);
+    let hello = b"hello hello hello";
+    let compressed = [(1, body), (0x301, zlib(hello)), (0x101, frame(hello)), (0x201, zstandard(hello))];
+    for (flags, body) in &compressed {
+        assert_eq!(seen(*flags, body).as_deref(), Ok(&hello[..]), "{flags:x}");
+        assert_eq!(seen(*flags, b"plain"), Err(crate::DataError::Damaged));
+        assert_eq!(seen(*flags, &body[..body.len() / 2]), Err(crate::DataError::Damaged));
+        assert!(matches!(seen(0x401, body), Err(crate::DataError::Compression(_))));
     }
     assert_eq!(seen(0, b"plain").as_deref(), Ok(&b"plain"[..]));
-    assert_eq!(seen(1, b"plain"), Err(crate::DataError::Damaged));
-    assert_eq!(seen(0x101, &body), Err(crate::DataError::Compression("LZ4")));
     let bomb = vec![0; crate::PLAIN_BYTES_MAX as usize + 1];
-    let mut body = Vec::new();
-    ZlibEncoder::new(&bomb[..], Compression::fast()).read_to_end(&mut body).unwrap();
-    assert_eq!(seen(1, &body), Err(crate::DataError::TooLong));
+    for (flags, body) in [(1, zlib(&bomb)), (0x101, frame(&bomb)), (0x201, zstandard(&bomb))] {
+        assert_eq!(seen(flags, &body), Err(crate::DataError::TooLong), "{flags:x}");
+    }
 }
 
 proptest! {

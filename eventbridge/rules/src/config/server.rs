@@ -1,13 +1,19 @@
-//! `server`: where to store and listen.
+//! `server`: what the process is, where it stores and listens.
 
 use crate::{
     diagnostic::Diagnostic,
-    read::{Problems, Table, text, word},
-    yaml::Node,
+    read::{Problems, Table, integer, list, text, word},
+    yaml::{Node, Value},
 };
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Where the server stores and listens.
+/// Most name servers that a broker registers with.
+const NAME_SERVERS_MAX: usize = 64;
+
+/// The largest id of a broker among those of its name.
+const BROKER_ID_MAX: u64 = i32::MAX as u64;
+
+/// What the server is, where it stores and listens. Of a role that it does not have, the address is `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// The directory of the log; `None` leaves it to the command line.
@@ -15,17 +21,21 @@ pub struct Server {
     /// When an event counts as stored.
     pub durability: Durability,
     /// Remoting name server.
-    pub namesrv: SocketAddr,
-    /// Remoting broker.
-    pub broker: SocketAddr,
+    pub namesrv: Option<SocketAddr>,
+    /// Remoting broker. Without one there is no ingress, and no rule is served.
+    pub broker: Option<SocketAddr>,
     /// The broker's address as clients are told it; the listening address where absent.
     pub advertise: Option<SocketAddr>,
     /// The broker's name.
     pub broker_name: String,
+    /// Its id among the brokers of that name; 0 is the master.
+    pub broker_id: u64,
     /// The cluster's name.
     pub cluster: String,
+    /// Name servers elsewhere that the broker registers with, as `host:port`.
+    pub register_at: Vec<String>,
     /// CloudEvents over HTTP.
-    pub ingress: SocketAddr,
+    pub ingress: Option<SocketAddr>,
     /// Health and metrics.
     pub admin: SocketAddr,
 }
@@ -46,12 +56,14 @@ impl Default for Server {
         Self {
             data: None,
             durability: Durability::Sync,
-            namesrv: local(9876),
-            broker: local(10911),
+            namesrv: Some(local(9876)),
+            broker: Some(local(10911)),
             advertise: None,
             broker_name: "broker-a".to_owned(),
+            broker_id: 0,
             cluster: "DefaultCluster".to_owned(),
-            ingress: local(8080),
+            register_at: Vec::new(),
+            ingress: Some(local(8080)),
             admin: local(9090),
         }
     }
@@ -64,9 +76,10 @@ impl Server {
             ("server.namesrv.listen", self.namesrv),
             ("server.broker.listen", self.broker),
             ("server.ingress.listen", self.ingress),
-            ("server.admin.listen", self.admin),
+            ("server.admin.listen", Some(self.admin)),
         ];
-        listeners.into_iter().filter(|(_, address)| !address.ip().is_loopback()).collect()
+        let there = listeners.into_iter().filter_map(|(key, address)| Some((key, address?)));
+        there.filter(|(_, address)| !address.ip().is_loopback()).collect()
     }
 }
 
@@ -79,38 +92,103 @@ pub(super) fn read(node: Option<&Node>, problems: &mut Problems) -> Server {
     if let Some(found) = table.get("durability").and_then(|node| word(node, &durabilities, problems)) {
         server.durability = found;
     }
-    listener(table.get("namesrv"), &mut server.namesrv, problems);
-    listener(table.get("ingress"), &mut server.ingress, problems);
-    listener(table.get("admin"), &mut server.admin, problems);
-    if let Some(node) = table.get("broker") {
-        let mut table = Table::of(node, problems);
-        listen(&mut table, &mut server.broker, problems);
-        server.advertise = table.get("advertise").and_then(|node| address(node, problems));
-        for (key, name) in [("name", &mut server.broker_name), ("cluster", &mut server.cluster)] {
-            if let Some(node) = table.get(key)
-                && let Some(found) = text(node, problems)
-                && super::check_name(key, &found, node.at, problems)
-            {
-                *name = found;
-            }
-        }
-        if server.broker.ip().is_unspecified() && server.advertise.is_none() {
-            let message = "a broker that listens on all addresses must be told which one clients reach it by";
-            problems.push(
-                Diagnostic::new(node.at, message).help("set `advertise: ADDRESS:PORT` beside `listen`"),
-            );
-        }
+    let namesrv = table.get("namesrv");
+    listener(namesrv, &mut server.namesrv, problems);
+    if let Some(node) = table.get("broker")
+        && !turned_off(node, &mut server.broker)
+    {
+        read_broker(node, &mut server, problems);
+    }
+    if namesrv.is_none() && !server.register_at.is_empty() {
+        // Who has name servers elsewhere needs none here, unless the file says so.
+        server.namesrv = None;
+    }
+    let ingress = table.get("ingress");
+    listener(ingress, &mut server.ingress, problems);
+    if let Some(admin) = table.get("admin") {
+        let mut table = Table::of(admin, problems);
+        listen(&mut table, &mut server.admin, problems);
         table.finish(problems);
+    }
+    if server.broker.is_none() {
+        if let Some(node) = ingress.filter(|_| server.ingress.is_some()) {
+            let message = "the ingress stores events in the broker of its process, and `broker` is false";
+            problems.push(Diagnostic::new(node.at, message));
+        }
+        server.ingress = None;
+        if server.namesrv.is_none() {
+            problems
+                .push(Diagnostic::new(node.at, "neither a name server nor a broker: nothing is left to run"));
+        }
     }
     table.finish(problems);
     server
 }
 
-/// A section of which `listen` is all.
-fn listener(node: Option<&Node>, into: &mut SocketAddr, problems: &mut Problems) {
-    let Some(node) = node else { return };
+fn read_broker(node: &Node, server: &mut Server, problems: &mut Problems) {
     let mut table = Table::of(node, problems);
-    listen(&mut table, into, problems);
+    if let Some(broker) = &mut server.broker {
+        listen(&mut table, broker, problems);
+    }
+    server.advertise = table.get("advertise").and_then(|node| address(node, problems));
+    for (key, name) in [("name", &mut server.broker_name), ("cluster", &mut server.cluster)] {
+        if let Some(node) = table.get(key)
+            && let Some(found) = text(node, problems)
+            && super::check_name(key, &found, node.at, problems)
+        {
+            *name = found;
+        }
+    }
+    if let Some(id) = table.get("id").and_then(|node| integer(node, 0, BROKER_ID_MAX, problems)) {
+        server.broker_id = id;
+    }
+    if let Some(node) = table.get("namesrv") {
+        let peers = list(node, problems);
+        if peers.len() > NAME_SERVERS_MAX {
+            let message = format!("{} name servers, at most {NAME_SERVERS_MAX} are possible", peers.len());
+            problems.push(Diagnostic::new(node.at, message));
+        }
+        server.register_at = peers.iter().filter_map(|peer| host_and_port(peer, problems)).collect();
+    }
+    if server.broker.is_some_and(|broker| broker.ip().is_unspecified()) && server.advertise.is_none() {
+        let message = "a broker that listens on all addresses must be told which one clients reach it by";
+        problems
+            .push(Diagnostic::new(node.at, message).help("set `advertise: ADDRESS:PORT` beside `listen`"));
+    }
+    table.finish(problems);
+}
+
+/// A section that is `false` turns its role off.
+fn turned_off(node: &Node, listen: &mut Option<SocketAddr>) -> bool {
+    let off = matches!(&node.value, Value::Text { text, quoted: false } if text == "false");
+    if off {
+        *listen = None;
+    }
+    off
+}
+
+/// The name of a machine or its address, and a port.
+fn host_and_port(node: &Node, problems: &mut Problems) -> Option<String> {
+    let written = text(node, problems)?;
+    let fine = written.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && !host.contains(char::is_whitespace)
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if !fine {
+        let message = format!("`{written}` is not a host and port such as `names.example.org:9876`");
+        problems.push(Diagnostic::new(node.at, message));
+    }
+    fine.then_some(written)
+}
+
+/// A section of which `listen` is all, or that is `false`.
+fn listener(node: Option<&Node>, into: &mut Option<SocketAddr>, problems: &mut Problems) {
+    let Some(node) = node.filter(|node| !turned_off(node, into)) else { return };
+    let mut table = Table::of(node, problems);
+    if let Some(into) = into {
+        listen(&mut table, into, problems);
+    }
     table.finish(problems);
 }
 

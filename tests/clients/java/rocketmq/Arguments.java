@@ -6,7 +6,7 @@ import java.util.Set;
 
 /** A command line: positional arguments, then options {@code --name value} and flags {@code --name}. */
 final class Arguments {
-    private static final Set<String> FLAGS = Set.of("oneway", "batch", "broadcast", "orderly", "recall");
+    private static final Set<String> FLAGS = Set.of("oneway", "batch", "broadcast", "orderly", "recall", "pop", "hang");
 
     private final List<String> positional = new ArrayList<>();
     private final Map<String, List<String>> options = new HashMap<>();

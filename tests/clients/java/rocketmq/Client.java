@@ -9,11 +9,16 @@ import java.nio.charset.StandardCharsets;
  * produce NAMESRV TOPIC COUNT    send messages; one JSON line per result
  * consume NAMESRV TOPIC GROUP    push consumer; prints READY, then one JSON line per message
  * transact NAMESRV TOPIC COUNT   send half messages; one JSON line per result and per question of the broker
+ * query NAMESRV TOPIC            find messages by key or id; one JSON line per message
+ * request NAMESRV TOPIC COUNT    send requests; one JSON line per reply
+ * respond NAMESRV TOPIC GROUP    reply to requests
+ * trace NAMESRV TOPIC GROUP      send and consume one message with traces on
  * create-topic NAMESRV TOPIC     --queues N
  * offsets NAMESRV TOPIC          one JSON line per queue: min and max, with --group its committed offset too
  * </pre>
  * In the values of --body, --tag, --key and --prop, {i} stands for the message's number from 0.
- * --serialize json|rocketmq selects the encoding of request headers.
+ * --serialize json|rocketmq selects the encoding of request headers, --compress zlib|lz4|zstd that of bodies of 4 KiB or more
+ * (5.x only).
  */
 public final class Client {
     private Client() {}
@@ -23,10 +28,15 @@ public final class Client {
         Arguments arguments = new Arguments(command);
         // The client reads this once, when its remoting classes are loaded.
         System.setProperty("rocketmq.serialize.type", arguments.text("serialize", "json").toUpperCase());
+        System.setProperty("rocketmq.message.compressType", arguments.text("compress", "zlib").toUpperCase());
         boolean good = switch (arguments.at(0, "a command")) {
             case "produce" -> Produce.run(arguments);
             case "consume" -> Consume.run(arguments);
             case "transact" -> Transact.run(arguments);
+            case "query" -> Query.run(arguments);
+            case "request" -> Conversation.request(arguments);
+            case "respond" -> Conversation.respond(arguments);
+            case "trace" -> Conversation.trace(arguments);
             case "create-topic" -> Topics.create(arguments);
             case "offsets" -> Topics.offsets(arguments);
             default -> throw new IllegalArgumentException("unknown command " + arguments.at(0, ""));

@@ -17,12 +17,14 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 /**
  * {@code consume NAMESRV TOPIC GROUP [--expect N] [--tag "a || b"] [--sql "a > 1"] [--from first|last] [--broadcast] [--orderly]
- * [--fail N] [--retry-level L] [--max-reconsume N] [--timeout-s S] [--serialize json|rocketmq]}
+ * [--fail N] [--retry-level L] [--max-reconsume N] [--pop] [--hang] [--invisible-ms N] [--timeout-s S]
+ * [--serialize json|rocketmq]}
  *
  * <p>Ends well after N messages, badly after S seconds without them. Without --expect it runs until standard input is closed.
  * Prints {@code READY} once started and {@code ASSIGNED n} whenever the number of queues it consumes changes. With --fail, the
  * first N deliveries are refused and come back through the retry topic,
- * after the delay of level L if given, at most --max-reconsume times.
+ * after the delay of level L if given, at most --max-reconsume times. With --pop, the broker shares out the queues (5.x), which it
+ * does by POP where the group is set to it; with --hang, each message is printed and then never finished.
  */
 final class Consume {
     private final Arguments arguments;
@@ -52,6 +54,9 @@ final class Consume {
         if (arguments.has("broadcast")) {
             setBroadcasting(consumer);
         }
+        if (arguments.has("pop")) {
+            letBrokerShareQueues(consumer);
+        }
         if (arguments.has("sql")) {
             consumer.subscribe(topic, MessageSelector.bySql(arguments.text("sql", "")));
         } else {
@@ -79,6 +84,15 @@ final class Consume {
             if (method.getName().equals("setMessageModel")) {
                 method.invoke(consumer, Enum.valueOf((Class<Enum>) method.getParameterTypes()[0], "BROADCASTING"));
             }
+        }
+    }
+
+    /** Not in 4.x. */
+    private void letBrokerShareQueues(DefaultMQPushConsumer consumer) throws ReflectiveOperationException {
+        DefaultMQPushConsumer.class.getMethod("setClientRebalance", boolean.class).invoke(consumer, false);
+        if (arguments.has("invisible-ms")) {
+            DefaultMQPushConsumer.class.getMethod("setPopInvisibleTime", long.class)
+                .invoke(consumer, (long) arguments.number("invisible-ms", 0));
         }
     }
 
@@ -154,9 +168,20 @@ final class Consume {
                 return false;
             }
             print(message);
+            if (arguments.has("hang")) {
+                hang();
+            }
             enough.countDown();
         }
         return true;
+    }
+
+    private static void hang() {
+        try {
+            Thread.sleep(Long.MAX_VALUE);
+        } catch (InterruptedException ended) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     private static void print(MessageExt message) {

@@ -1,0 +1,219 @@
+//! Attributes of topics and groups: which there are, and how they are changed (`AttributeParser`, `AttributeUtil`,
+//! `TopicAttributes`, `SubscriptionGroupAttributes`, 5.5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Named settings, or changes of them, whose names begin with `+` or `-`.
+pub type Attributes = BTreeMap<String, String>;
+
+/// The topic attribute that says which kind of messages a topic is for.
+pub const MESSAGE_TYPE: &str = "message.type";
+
+/// A change that is not possible; the texts are RocketMQ's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AttributeError(String);
+
+/// An attribute that there is.
+#[derive(Debug)]
+pub struct Attribute {
+    name: &'static str,
+    /// Whether it can be changed once the thing exists.
+    changeable: bool,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    /// One of these, in the order in which RocketMQ lists them.
+    OneOf(&'static [&'static str]),
+    /// A number in this range.
+    Range(i64, i64),
+    Boolean,
+    Text,
+}
+
+/// Attributes of topics.
+pub const OF_TOPICS: &[Attribute] = &[
+    Attribute::new("queue.type", false, Values::OneOf(&["BatchCQ", "SimpleCQ"])),
+    Attribute::new("cleanup.policy", false, Values::OneOf(&["COMPACTION", "DELETE"])),
+    Attribute::new(
+        MESSAGE_TYPE,
+        true,
+        Values::OneOf(&[
+            "UNSPECIFIED",
+            "MIXED",
+            "TRANSACTION",
+            "PRIORITY",
+            "FIFO",
+            "DELAY",
+            "LITE",
+            "NORMAL",
+        ]),
+    ),
+    Attribute::new("reserve.time", true, Values::Range(-1, i64::MAX)),
+    Attribute::new("lite.topic.expiration", true, Values::Range(-1, 43_200)),
+];
+
+/// Attributes of consumer groups.
+pub const OF_GROUPS: &[Attribute] = &[
+    Attribute::new("priority.factor", true, Values::Range(0, 100)),
+    Attribute::new("lite.bind.topic", true, Values::Text),
+    Attribute::new("lite.sub.model", true, Values::OneOf(&["Shared", "Exclusive"])),
+    Attribute::new("lite.sub.reset.offset.exclusive", true, Values::Boolean),
+    Attribute::new("lite.sub.reset.offset.unsubscribe", true, Values::Boolean),
+    Attribute::new("lite.sub.client.quota", true, Values::Range(-1, i64::MAX)),
+    Attribute::new("lite.sub.client.max.event.cnt", true, Values::Range(10, i64::MAX)),
+    Attribute::new("lite.sub.wildcard", true, Values::Text),
+];
+
+/// Values that mean something which is not built: a topic or group that asks for it is refused.
+const NOT_BUILT: &[(&str, &str)] =
+    &[("queue.type", "BatchCQ"), ("cleanup.policy", "COMPACTION"), (MESSAGE_TYPE, "LITE")];
+
+impl Attribute {
+    const fn new(name: &'static str, changeable: bool, values: Values) -> Self {
+        Self { name, changeable, values }
+    }
+
+    fn verify(&self, value: &str) -> Result<(), AttributeError> {
+        match self.values {
+            Values::OneOf(values) if !values.contains(&value) => {
+                error(format!("value is not in set: [{}]", values.join(", ")))
+            }
+            Values::Range(min, max) => match value.parse::<i64>() {
+                Err(_) => error(format!("For input string: \"{value}\"")),
+                Ok(number) if number < min || number > max => {
+                    error(format!("value is not in range({min}, {max})"))
+                }
+                Ok(_) => Ok(()),
+            },
+            Values::Boolean
+                if !value.eq_ignore_ascii_case("true") && !value.eq_ignore_ascii_case("false") =>
+            {
+                error("boolean attribute format is wrong.")
+            }
+            Values::OneOf(_) | Values::Boolean | Values::Text => Ok(()),
+        }
+    }
+}
+
+/// Reads changes as they stand in request 17: `+name=value,-name`.
+pub fn parse(text: &str) -> Result<Attributes, AttributeError> {
+    let mut changes = Attributes::new();
+    for change in text.split(',').filter(|_| !text.is_empty()) {
+        let (name, value) = match change.split_once('=') {
+            Some((_, "")) => return error("Index 1 out of bounds for length 1"),
+            Some((name, _)) if !name.contains('+') => {
+                return error(format!("add/alter attribute format is wrong: {name}"));
+            }
+            Some((name, value)) => (name, value.split('=').next().unwrap_or_default()),
+            None if !change.contains('-') => {
+                return error(format!("delete attribute format is wrong: {change}"));
+            }
+            None => (change, ""),
+        };
+        if changes.insert(name.to_owned(), value.to_owned()).is_some() {
+            return error(format!("key duplication: {name}"));
+        }
+    }
+    Ok(changes)
+}
+
+/// What becomes of `current` (`None` for a thing that is created) by `changes`.
+pub fn alter(
+    known: &[Attribute],
+    current: Option<&Attributes>,
+    changes: &Attributes,
+) -> Result<Attributes, AttributeError> {
+    let mut altered = current.cloned().unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    for (key, value) in changes {
+        let mut characters = key.chars();
+        let (sign, name) = (characters.next(), characters.as_str());
+        if name.is_empty() || name.contains(['+', '-']) {
+            return error("kv string format wrong.");
+        }
+        if !seen.insert(name) {
+            return error(format!("alter duplication key. key: {name}"));
+        }
+        let deletes = match (sign, current) {
+            (Some('+'), _) => false,
+            (_, None) => {
+                return error(format!("only add attribute is supported while creating topic. key: {name}"));
+            }
+            (Some('-'), Some(current)) if !current.contains_key(name) => {
+                return error(format!("attempt to delete a nonexistent key: {name}"));
+            }
+            (Some('-'), Some(_)) => true,
+            (_, Some(_)) => return error(format!("wrong format key: {name}")),
+        };
+        let Some(attribute) = known.iter().find(|attribute| attribute.name == name) else {
+            return error(format!("unsupported key: {name}"));
+        };
+        if current.is_some() && !attribute.changeable {
+            return error(format!("attempt to update an unchangeable attribute. key: {name}"));
+        }
+        if deletes {
+            altered.remove(name);
+            continue;
+        }
+        attribute.verify(value)?;
+        if NOT_BUILT.contains(&(name, value)) {
+            return error(format!("{name}={value} is not supported yet"));
+        }
+        altered.insert(name.to_owned(), value.clone());
+    }
+    Ok(altered)
+}
+
+fn error<T>(text: impl Into<String>) -> Result<T, AttributeError> {
+    Err(AttributeError(text.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(current: Option<&Attributes>, text: &str) -> Result<Attributes, String> {
+        parse(text).and_then(|changes| alter(OF_TOPICS, current, &changes)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn changes_are_made_as_rocketmq_makes_them() {
+        let created = change(None, "+message.type=NORMAL,+queue.type=SimpleCQ").unwrap();
+        assert_eq!(created.len(), 2);
+        assert_eq!(change(None, "").unwrap(), Attributes::new());
+        let refused = |current, text| change(current, text).unwrap_err();
+        assert_eq!(refused(None, "message.type=X"), "add/alter attribute format is wrong: message.type");
+        assert_eq!(refused(None, "+message.type="), "Index 1 out of bounds for length 1");
+        assert_eq!(refused(None, "message"), "delete attribute format is wrong: message");
+        assert_eq!(
+            refused(None, "+message.type=FOO"),
+            "value is not in set: [UNSPECIFIED, MIXED, TRANSACTION, PRIORITY, FIFO, DELAY, LITE, NORMAL]"
+        );
+        assert_eq!(refused(None, "+foo=1"), "unsupported key: foo");
+        assert_eq!(refused(None, "+reserve.time=-2"), "value is not in range(-1, 9223372036854775807)");
+        assert_eq!(
+            refused(None, "-message.type"),
+            "only add attribute is supported while creating topic. key: message.type"
+        );
+        assert_eq!(
+            refused(Some(&created), "+queue.type=SimpleCQ"),
+            "attempt to update an unchangeable attribute. key: queue.type"
+        );
+        assert_eq!(
+            refused(Some(&created), "-reserve.time"),
+            "attempt to delete a nonexistent key: reserve.time"
+        );
+        assert_eq!(
+            refused(None, "+cleanup.policy=COMPACTION"),
+            "cleanup.policy=COMPACTION is not supported yet"
+        );
+        let altered = change(Some(&created), "-message.type,+reserve.time=7").unwrap();
+        let expected = [("queue.type", "SimpleCQ"), ("reserve.time", "7")];
+        assert!(altered.iter().map(|(name, value)| (&**name, &**value)).eq(expected));
+        let group: Attributes = [("+priority.factor".to_owned(), "101".to_owned())].into();
+        assert!(alter(OF_GROUPS, None, &group).is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! How requests are answered, by broker and name server alike: with success or a refusal, at once, when the log has
+//! acknowledged something, or when a thread that may block has found the answer.
+
+use crate::{connection::Session, held::RequestId};
+use halley_model::LogOffset;
+use halley_wire::{Frame, ResponseCode, encode::ExtField, encode_reply, reply};
+
+/// A request that is answered with an error.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: ResponseCode,
+    pub(crate) remark: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: ResponseCode, remark: impl Into<String>) -> Self {
+        Self { code, remark: remark.into() }
+    }
+}
+
+/// What a client sent cannot be read: the broker of RocketMQ answers SYSTEM_ERROR with the exception's text.
+impl<E: std::error::Error> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::new(ResponseCode::SystemError, error.to_string())
+    }
+}
+
+/// An answer that a blocking thread found.
+#[derive(Debug, Default)]
+pub(crate) struct Later {
+    pub(crate) fields: Vec<ExtField<'static>>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Has `find` look for the answer on a thread that may block on the disk.
+pub(crate) fn answer_later<S>(
+    frame: &Frame<'_>,
+    session: &Session<S>,
+    find: impl FnOnce() -> Result<Later, Refusal> + Send + 'static,
+) {
+    let (outbox, request, oneway) = (session.info.outbox.clone(), request_of(frame), frame.is_oneway());
+    tokio::task::spawn_blocking(move || {
+        let found = find();
+        if oneway {
+            return;
+        }
+        outbox.send([crate::held::frame(|out| match &found {
+            Ok(Later { fields, body }) => answer(out, request, ResponseCode::Success, None, fields, body),
+            Err(refusal) => answer(out, request, refusal.code, Some(&refusal.remark), &[], b""),
+        })]);
+    });
+}
+
+/// Answers with success once everything before `end` is acknowledged.
+pub(crate) fn succeed_when_acked<S>(
+    frame: &Frame<'_>,
+    session: &mut Session<S>,
+    end: LogOffset,
+    acked: LogOffset,
+    body: &[u8],
+) {
+    let request = request_of(frame);
+    if !frame.is_oneway() {
+        session.held.push(end, request, |out| answer(out, request, ResponseCode::Success, None, &[], body));
+        // What is acknowledged already waits for nothing.
+        session.held.release(acked, &mut session.out);
+    }
+}
+
+/// Code 3: nobody here serves the request; the connection goes on.
+pub(crate) fn not_supported(code: i32) -> Refusal {
+    Refusal::new(ResponseCode::RequestCodeNotSupported, reply::not_supported(code))
+}
+
+/// What was staged before the store stopped may be found by recovery.
+pub(crate) fn stopped_refusal() -> Refusal {
+    let remark = "the store stopped, the message may or may not be stored";
+    Refusal::new(ResponseCode::ServiceNotAvailable, remark)
+}
+
+/// What a reply needs of its request.
+pub(crate) fn request_of(frame: &Frame<'_>) -> RequestId {
+    RequestId { opaque: frame.opaque, serialize: frame.serialize }
+}
+
+/// Appends a reply.
+pub(crate) fn answer(
+    out: &mut bytes::BytesMut,
+    request: RequestId,
+    code: ResponseCode,
+    remark: Option<&str>,
+    fields: &[ExtField<'_>],
+    body: &[u8],
+) {
+    encode_reply(out, request.serialize, code, request.opaque, remark, fields, body);
+}
+
+/// Answers a request with success, unless no answer is wanted.
+pub(crate) fn succeed<S>(frame: &Frame<'_>, session: &mut Session<S>, fields: &[ExtField<'_>], body: &[u8]) {
+    if !frame.is_oneway() {
+        answer(session.out.head(), request_of(frame), ResponseCode::Success, None, fields, body);
+    }
+}
+
+/// Answers a request with an error, unless no answer is wanted.
+pub(crate) fn refuse<S>(frame: &Frame<'_>, session: &mut Session<S>, refusal: &Refusal) {
+    if !frame.is_oneway() {
+        let request = request_of(frame);
+        answer(session.out.head(), request, refusal.code, Some(&refusal.remark), &[], b"");
+    }
+}

@@ -1,0 +1,217 @@
+//! Acknowledging popped messages and hiding them for longer: requests 200051, 200053 and 200151.
+//!
+//! A handle that is stale is answered like one that is not: RocketMQ writes acknowledgements down and finds out later that
+//! they belong to nothing.
+
+use super::{NO_REMARK, illegal_queue, no_topic, refuse, succeed_unremarked};
+use crate::{
+    answers::{Refusal, request_of, succeed},
+    catalog::Catalog,
+    clock,
+    pop::{Pops, Slot},
+    queues::Queues,
+    remoting::BrokerSession,
+};
+use halley_machine::pop::OrderedAck;
+use halley_model::{GroupName, QueueId, QueueOffset, TopicConfig};
+use halley_store::disk::RealDisk;
+use halley_wire::{
+    Frame, ResponseCode,
+    pop::{ExtraInfo, ORDER_REVIVE_QUEUE, Retry},
+    reply::ChangeInvisibleTimeResponse,
+    request::{AckMessage, BatchAck, BatchAckMessage, ChangeInvisibleTime},
+};
+use std::sync::Arc;
+
+/// What acknowledgements use.
+pub(in crate::remoting) struct Acks<'a> {
+    pub(in crate::remoting) queues: &'a Queues<RealDisk>,
+    pub(in crate::remoting) catalog: &'a Catalog,
+    pub(in crate::remoting) pops: &'a Pops,
+}
+
+impl Acks<'_> {
+    /// 200051.
+    pub(in crate::remoting) fn ack(
+        &self,
+        frame: &Frame<'_>,
+        session: &mut BrokerSession,
+    ) -> Result<(), Refusal> {
+        let header = AckMessage::decode(&frame.ext)?;
+        let (topic, queue) = self.queue_of(&header, session)?;
+        let (min, max) = self.queues.bounds(&topic.name, queue);
+        let offset = match u64::try_from(header.offset) {
+            Ok(offset) if offset >= min && offset <= max => offset,
+            _ => {
+                let remark = format!(
+                    "offset is illegal, key:{}@{queue}, commit:{}, store:{min}~{max}",
+                    topic.name, header.offset
+                );
+                return Err(Refusal::new(ResponseCode::NoMessage, remark));
+            }
+        };
+        let handle = ExtraInfo::parse(&header.extra_info)?;
+        let group = GroupName::new(&header.consumer_group)?;
+        if handle.is_ordered() {
+            self.ack_ordered(&group, &topic, queue, offset, handle.pop_time, session)?;
+        } else if let Some(slot) = self.pops.known(&group, &topic.name, queue) {
+            self.pops.lock(&slot, clock::now()).ack(offset, handle.pop_time);
+        }
+        succeed(frame, session, &[], b"");
+        Ok(())
+    }
+
+    /// 200151.
+    pub(in crate::remoting) fn ack_batch(
+        &self,
+        frame: &Frame<'_>,
+        session: &mut BrokerSession,
+    ) -> Result<(), Refusal> {
+        let no_message = || Refusal::new(ResponseCode::NoMessage, "");
+        if frame.body.is_empty() {
+            return Err(no_message());
+        }
+        let batch = BatchAckMessage::decode(frame.body)?;
+        if batch.acks.is_empty() {
+            return Err(no_message());
+        }
+        for ack in &batch.acks {
+            self.ack_some(ack, session)?;
+        }
+        succeed(frame, session, &[], b"");
+        Ok(())
+    }
+
+    fn ack_some(&self, ack: &BatchAck, session: &BrokerSession) -> Result<(), Refusal> {
+        let Some(retry) = Retry::of_mark(&ack.retry) else {
+            return Err(Refusal::new(ResponseCode::SystemError, "getRetry fail, format is wrong"));
+        };
+        let group = GroupName::new(&ack.consumer_group)?;
+        let topic = self.catalog.get(&retry.real_topic(&ack.topic, &group));
+        let (Some(topic), Ok(queue)) = (topic, QueueId::try_from(ack.queue_id)) else { return Ok(()) };
+        let (min, max) = self.queues.bounds(&topic.name, queue);
+        let offsets = ack.distances()?.into_iter().filter_map(|distance| {
+            let offset = u64::try_from(ack.start_offset.checked_add(distance)?).ok()?;
+            (offset >= min && offset <= max).then_some(offset)
+        });
+        if ack.revive_queue_id == ORDER_REVIVE_QUEUE {
+            for offset in offsets {
+                self.ack_ordered(&group, &topic, queue, offset, ack.pop_time, session)?;
+            }
+        } else if let Some(slot) = self.pops.known(&group, &topic.name, queue) {
+            let mut machine = self.pops.lock(&slot, clock::now());
+            for offset in offsets {
+                machine.ack(offset, ack.pop_time);
+            }
+        }
+        Ok(())
+    }
+
+    /// 200053.
+    pub(in crate::remoting) fn change_invisible_time(
+        &self,
+        frame: &Frame<'_>,
+        session: &mut BrokerSession,
+    ) -> Result<(), Refusal> {
+        let header = ChangeInvisibleTime::decode(&frame.ext)?;
+        match self.change(&header, session) {
+            Ok(changed) => {
+                let response = changed.unwrap_or_default();
+                succeed_unremarked(request_of(frame), frame.is_oneway(), session, &response.fields());
+            }
+            Err(refusal) => {
+                refuse(frame, session, &refusal, &ChangeInvisibleTimeResponse::default().fields());
+            }
+        }
+        Ok(())
+    }
+
+    fn change(
+        &self,
+        header: &ChangeInvisibleTime<'_>,
+        session: &BrokerSession,
+    ) -> Result<Option<ChangeInvisibleTimeResponse>, Refusal> {
+        let ChangeInvisibleTime { message, invisible_time, suspend } = header;
+        let (topic, queue) = self.queue_of(message, session)?;
+        let (min, max) = self.queues.bounds(&topic.name, queue);
+        let offset = match u64::try_from(message.offset) {
+            Ok(offset) if offset >= min && offset < max => offset,
+            _ => return Err(Refusal::new(ResponseCode::NoMessage, NO_REMARK)),
+        };
+        let handle = ExtraInfo::parse(&message.extra_info)?;
+        let group = GroupName::new(&message.consumer_group)?;
+        let slot = self.pops.known(&group, &topic.name, queue);
+        let now = clock::now();
+        let revive_queue_id = handle.revive_queue;
+        if !handle.is_ordered() {
+            if let Some(slot) = slot {
+                let mut machine = self.pops.lock(&slot, now);
+                machine.change(now, offset, handle.pop_time, *invisible_time, *suspend);
+            }
+            let (pop_time, invisible_time) = (now, *invisible_time);
+            return Ok(Some(ChangeInvisibleTimeResponse { pop_time, invisible_time, revive_queue_id }));
+        }
+        let invisible_time = match slot {
+            None => Some(now + invisible_time - handle.pop_time),
+            Some(slot) => {
+                let mut machine = self.pops.lock(&slot, now);
+                machine.change_ordered(now, offset, handle.pop_time, *invisible_time)
+            }
+        };
+        Ok(invisible_time.map(|invisible_time| ChangeInvisibleTimeResponse {
+            pop_time: handle.pop_time,
+            invisible_time,
+            revive_queue_id,
+        }))
+    }
+
+    fn ack_ordered(
+        &self,
+        group: &GroupName,
+        topic: &TopicConfig,
+        queue: QueueId,
+        offset: QueueOffset,
+        popped: i64,
+        session: &BrokerSession,
+    ) -> Result<(), Refusal> {
+        let slot: Arc<Slot> = self.pops.slot(group, &topic.name, queue, || offset);
+        let now = clock::now();
+        let (before, acked) = {
+            let mut machine = self.pops.lock(&slot, now);
+            (machine.next(), machine.ack_ordered(now, offset, popped))
+        };
+        match acked {
+            OrderedAck::Ignored | OrderedAck::Done { unblocked: false } => {}
+            OrderedAck::Done { unblocked: true } => {
+                self.queues.arrivals.polling.wake_group(&topic.name, group, queue);
+            }
+            OrderedAck::Illegal => {
+                let remark = format!(
+                    "offset is illegal, key:{}@{group}@{queue}, old:{before}, commit:{offset}, next:-1, /{}",
+                    topic.name, session.info.peer
+                );
+                return Err(Refusal::new(ResponseCode::MessageIllegal, remark));
+            }
+        }
+        Ok(())
+    }
+
+    fn queue_of(
+        &self,
+        message: &AckMessage<'_>,
+        session: &BrokerSession,
+    ) -> Result<(Arc<TopicConfig>, QueueId), Refusal> {
+        let Some(topic) = self.catalog.get(&message.topic) else { return Err(no_topic(&message.topic)) };
+        let queue = QueueId::try_from(message.queue_id).ok().filter(|queue| *queue < topic.read_queues);
+        let Some(queue) = queue else {
+            let remark = illegal_queue(message.queue_id, &topic, session);
+            return Err(Refusal::new(ResponseCode::MessageIllegal, remark));
+        };
+        if message.lite_topic.is_some() {
+            // No group is bound to lite topics here.
+            let remark = "group type or bind topic not match.";
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        Ok((topic, queue))
+    }
+}

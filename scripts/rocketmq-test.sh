@@ -1,0 +1,194 @@
+#!/usr/bin/env bash
+# Runs RocketMQ's own integration tests (org.apache.rocketmq:rocketmq-test:5.5.0) against a cluster that is started here.
+#
+#   scripts/rocketmq-test.sh                run the classes of tests/rocketmq-test.passing; fails if one of them does
+#   scripts/rocketmq-test.sh possible       run those of tests/rocketmq-test.possible: a real RocketMQ passes them
+#   scripts/rocketmq-test.sh all            run all classes that do not start brokers of their own
+#   scripts/rocketmq-test.sh CLASS...       run these; the last part of the name is enough
+#   scripts/rocketmq-test.sh install        only fetch and compile
+#   scripts/rocketmq-test.sh list           print what `all` would run
+#
+# Prints a line for each class: its tests run, failed and skipped, the seconds it took, and the tests that failed. What a class
+# printed lies in ~/.cache/halley-test/rocketmq-test/SERVER/CLASS.log, the cluster's output beside it.
+#
+# Environment (defaults in brackets):
+#   SERVER [halley]    halley or rocketmq: what is tested; rocketmq shows what a class can do at all
+#   BROKERS [3]        how many brokers the cluster has
+#   HALLEY [built with cargo]   the server's binary
+#   TIMEOUT [300]      seconds for a class
+#   LANES [2]          classes that run at the same time
+#   NS [27976], BROKER [27911]   ports of the name server and of the first broker; each further broker is 10 above
+#   HALLEY_TEST_HOME [~/.cache/halley-test]
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+version=5.5.0
+server=${SERVER:-halley}
+test_home=${HALLEY_TEST_HOME:-$HOME/.cache/halley-test}
+home=$test_home/rocketmq-test
+jars=$home/lib-$version
+classes=$home/classes
+logs=$home/$server
+namesrv_port=${NS:-27976}
+broker_port=${BROKER:-27911}
+timeout_seconds=${TIMEOUT:-300}
+lanes=${LANES:-2}
+lists=$root/tests/rocketmq-test
+sources=$root/tests/clients/java/rocketmq-test
+
+fail() {
+  echo "rocketmq-test.sh: $*" >&2
+  exit 1
+}
+
+case $server in
+  halley | rocketmq) brokers=${BROKERS:-3} ;;
+  *) fail "SERVER must be halley or rocketmq, not $server" ;;
+esac
+
+install() {
+  local tool
+  for tool in java javac mvn; do command -v "$tool" >/dev/null || fail "$tool not found: install a JDK 17 and Maven"; done
+  if [ ! -e "$jars/ready" ]; then
+    mkdir -p "$jars"
+    # The versions with which RocketMQ compiles these tests (pom.xml of rocketmq-all).
+    local dependency
+    {
+      echo '<project><modelVersion>4.0.0</modelVersion><groupId>t</groupId><artifactId>t</artifactId><version>1</version><dependencies>'
+      for dependency in "org.apache.rocketmq:rocketmq-test:$version:" "org.apache.rocketmq:rocketmq-test:$version:tests" \
+        com.google.guava:guava:32.0.1-jre: junit:junit:4.13.2: com.google.truth:truth:0.30: \
+        org.awaitility:awaitility:4.1.0: org.assertj:assertj-core:3.22.0: io.grpc:grpc-testing:1.53.0:; do
+        IFS=: read -r group artifact artifact_version classifier <<<"$dependency"
+        echo "<dependency><groupId>$group</groupId><artifactId>$artifact</artifactId>"
+        echo "<version>$artifact_version</version><classifier>$classifier</classifier></dependency>"
+      done
+      echo '</dependencies></project>'
+    } >"$jars/pom.xml"
+    mvn -q -B -f "$jars/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies -DoutputDirectory="$jars" >&2
+    touch "$jars/ready"
+  fi
+  rm -rf "$classes"
+  mkdir -p "$classes"
+  find "$sources" -name '*.java' -print0 | xargs -0 javac -nowarn -cp "$jars/*" -d "$classes"
+}
+
+# Test classes by their full names. Left out are those that start brokers of their own inside the test's process, and a base class.
+all_classes() {
+  unzip -Z1 "$jars/rocketmq-test-$version-tests.jar" | sed -n 's#/#.#g; s/[.]class$//p' |
+    grep -E 'IT$' | grep -vE '[.](container|dledger|autoswitchrole)[.]|(LocalGrpc|GrpcBase|NormalMessageSendAndRecv)IT' | sort
+}
+
+# What is asked for on the command line, as full names.
+chosen_classes() {
+  local name found
+  case ${1:-} in
+    all) all_classes ;;
+    possible) sed '/^#/d' "$lists.possible" ;;
+    '') sed '/^#/d' "$lists.passing" ;;
+    *)
+      for name in "$@"; do
+        found=$(all_classes | grep -E "(^|[.])$name\$") || fail "no class $name: see '$0 list'"
+        echo "$found"
+      done
+      ;;
+  esac
+}
+
+broker_name() { [ "$1" = 1 ] && echo broker-rt || echo "broker-rt-$1"; }
+broker_address() { echo "127.0.0.1:$((broker_port + 10 * ($1 - 1)))"; }
+
+halley_processes=()
+# serve NAME "MORE OF THE SECTION server": starts a process and waits until it serves
+serve() {
+  local name=$1 process
+  rm -rf "$home/data-$name"
+  printf 'server:\n  data: %s\n  admin: {listen: "127.0.0.1:0"}\n%s\n' "$home/data-$name" "$2" >"$home/$name.yaml"
+  "$halley" serve --config "$home/$name.yaml" >"$logs/$name.log" 2>&1 &
+  process=$!
+  halley_processes+=("$process")
+  until grep -qs ready "$logs/$name.log"; do
+    kill -0 "$process" 2>/dev/null || { cat "$logs/$name.log" >&2; fail "$name ended at start"; }
+    sleep 0.1
+  done
+}
+
+start_halley() {
+  local number
+  halley=${HALLEY:-}
+  if [ -z "$halley" ]; then
+    (cd "$root" && cargo build --locked --quiet)
+    halley=${CARGO_TARGET_DIR:-$root/target}/debug/halley
+  fi
+  serve namesrv "  namesrv: {listen: \"127.0.0.1:$namesrv_port\"}
+  broker: false"
+  for number in $(seq "$brokers"); do
+    serve "$(broker_name "$number")" "  broker: {listen: \"$(broker_address "$number")\", name: $(broker_name "$number"), namesrv: [\"127.0.0.1:$namesrv_port\"]}
+  ingress: false"
+  done
+}
+
+# The settings with which the tests' own brokers are started (IntegrationTestBase.createAndStartBroker, 5.5.0).
+rocketmq() {
+  NAME=rt NS=$namesrv_port BROKER=$broker_port BROKERS=$brokers HALLEY_TEST_HOME=$test_home BROKER_CONF="
+enableCalcFilterBitMap=true
+appendAckAsync=true
+appendCkAsync=true
+recallMessageEnable=true
+enableConsumeQueueExt=true
+loadBalancePollNameServerInterval=500
+popConsumerKVServiceInit=true
+maxTransferCountOnMessageInMemory=1024
+maxTransferCountOnMessageInDisk=1024
+mappedFileSizeCommitLog=104857600" "$root/scripts/rocketmq.sh" "$1"
+}
+
+stop() {
+  if [ "$server" = rocketmq ]; then
+    rocketmq down
+  elif [ ${#halley_processes[@]} -gt 0 ]; then
+    kill "${halley_processes[@]}" 2>/dev/null || true
+  fi
+}
+
+# Runs one class; its line goes to standard output.
+run_class() {
+  local class=$1 log began=$SECONDS result failed addresses= number
+  log=$logs/${class##*.}.log
+  for number in $(seq "$brokers"); do addresses+="$(broker_name "$number")=$(broker_address "$number"),"; done
+  mkdir -p "$home/tmp/$class"
+  timeout -k 5 "$timeout_seconds" java -XX:TieredStopAtLevel=1 -Xmx512m -Djava.io.tmpdir="$home/tmp/$class" -Duser.home="$home/tmp/$class" \
+    -Dtest.namesrv="127.0.0.1:$namesrv_port" -Dtest.brokers="${addresses%,}" \
+    --add-exports=java.base/jdk.internal.ref=ALL-UNNAMED --add-opens=java.base/java.nio=ALL-UNNAMED \
+    --add-opens=java.base/sun.nio.ch=ALL-UNNAMED -cp "$classes:$jars/*" RunClass "$class" >"$log" 2>&1 </dev/null || true
+  rm -rf "${home:?}/tmp/$class"
+  failed=$(sed -n 's/^FAILED \([^:]*\):.*/\1/p' "$log" | paste -sd, -)
+  result=$(sed -n 's/^RESULT //p' "$log")
+  # Not to come to an end is a failure of the test that ran then.
+  if [ -z "$result" ]; then
+    result="$(grep -c '^BEGIN ' "$log" || true) 1 0"
+    failed="timeout in $(sed -n 's/^BEGIN //p' "$log" | tail -n 1)${failed:+,$failed}"
+  fi
+  read -r run failures skipped <<<"$result"
+  printf '%-75s %4s %6s %7s %4s  %s\n' "${class#org.apache.rocketmq.test.}" "$run" "$failures" "$skipped" $((SECONDS - began)) "$failed"
+}
+
+case ${1:-} in
+  install) install; exit ;;
+  list) install; all_classes; exit ;;
+  -*) sed -n '2,24p' "$0"; exit 2 ;;
+esac
+install
+names=$(chosen_classes "$@")
+mkdir -p "$logs"
+trap stop EXIT
+if [ "$server" = rocketmq ]; then rocketmq up >&2; else start_halley; fi
+table=$logs/table
+printf '%-75s %4s %6s %7s %4s  %s\n' class run failed skipped s failures | tee "$table"
+running() { jobs -rp | grep -vxF "$(printf '%s\n' "${halley_processes[@]:-none}")" | wc -l; }
+for name in $names; do
+  while [ "$(running)" -ge "$lanes" ]; do sleep 0.2; done
+  run_class "$name" | tee -a "$table" &
+done
+while [ "$(running)" -gt 0 ]; do sleep 0.2; done
+awk 'NR > 1 { run += $2; failed += $3; skipped += $4; if ($3 > 0) bad++ }
+     END { printf "%d classes, %d of them with failures; %d tests, %d failed, %d skipped\n", NR - 1, bad, run, failed, skipped
+           exit bad > 0 }' "$table"

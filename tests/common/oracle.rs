@@ -1,0 +1,97 @@
+//! A real RocketMQ 5.5.0 on free loopback ports, which says what is right.
+
+use super::{eventually, free_ports, remoting::Connection};
+use halley_wire::{NamesrvCode, Serialize};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// A name server and a broker `broker-a` of the cluster `DefaultCluster`, or one of both; they are stopped and their data deleted when dropped.
+#[derive(Debug)]
+pub struct Oracle {
+    name: String,
+    pub namesrv: SocketAddr,
+    pub broker: SocketAddr,
+}
+
+/// Which brokers serve a topic.
+const ROUTE: i32 = NamesrvCode::GetRouteInfoByTopic.number();
+
+impl Oracle {
+    /// Starts it, with these further lines of `broker.conf`. `None`, with a line that says how to get it, where Java or
+    /// RocketMQ is not installed; in CI they must be.
+    pub fn start(broker_conf: &str) -> Option<Self> {
+        let [namesrv] = free_ports();
+        Self::start_part("all", namesrv, broker_conf)
+    }
+
+    /// Starts only the `namesrv` at this address, or only the `broker` that registers there; see [`Oracle::start`].
+    pub fn start_part(part: &str, namesrv: SocketAddr, broker_conf: &str) -> Option<Self> {
+        if !is_installed() {
+            let message = "skipped: a real RocketMQ, install with scripts/rocketmq.sh install";
+            assert!(std::env::var_os("CI").is_none(), "{message}");
+            eprintln!("{message}");
+            return None;
+        }
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test-{}-{number}", std::process::id());
+        let oracle = Self { name, namesrv, broker: broker_address() };
+        let status = oracle.script("up", part, broker_conf);
+        assert!(status, "scripts/rocketmq.sh up failed");
+        // The broker says that it started before it is registered.
+        let pattern = [("topic".to_owned(), "TBW102".to_owned())];
+        eventually("a registered broker", || {
+            let reply = Connection::open(oracle.namesrv).ask(Serialize::Json, ROUTE, &pattern, b"");
+            reply.is_ok_and(|reply| reply.is_some_and(|reply| reply.code == 0))
+        });
+        Some(oracle)
+    }
+
+    fn script(&self, action: &str, part: &str, broker_conf: &str) -> bool {
+        let status = Command::new(script())
+            .arg(action)
+            .env("NAME", &self.name)
+            .env("ONLY", part)
+            .env("NS", self.namesrv.port().to_string())
+            .env("BROKER", self.broker.port().to_string())
+            .env("BROKER_CONF", format!("brokerName=broker-a\n{broker_conf}"))
+            .stdout(Stdio::null())
+            .status();
+        status.unwrap().success()
+    }
+}
+
+impl Drop for Oracle {
+    fn drop(&mut self) {
+        self.script("down", "all", "");
+    }
+}
+
+fn script() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/rocketmq.sh")
+}
+
+fn is_installed() -> bool {
+    let java = Command::new("java").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let home = std::env::var_os("HALLEY_TEST_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/halley-test")));
+    java.is_ok_and(|status| status.success())
+        && home.is_some_and(|home| home.join("rocketmq-5.5.0/ready").exists())
+}
+
+/// A free port for the broker, which also takes the second port below and the next one.
+fn broker_address() -> SocketAddr {
+    for _ in 0..100 {
+        let [address] = free_ports();
+        let port = address.port();
+        let all = [port - 2, port, port + 1].map(|port| TcpListener::bind(("127.0.0.1", port)));
+        if all.iter().all(Result::is_ok) {
+            return address;
+        }
+    }
+    panic!("no three free ports were found");
+}

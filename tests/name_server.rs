@@ -1,0 +1,223 @@
+//! Name servers and brokers in processes of their own, ours and RocketMQ's, with official clients and `mqadmin`.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
+
+mod common;
+
+use common::{Rocketmq, Server, clients, eventually, free_ports, oracle::Oracle, remoting::Connection};
+use halley_wire::Serialize;
+use serde_json::Value;
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, process::Command};
+
+/// A name server alone.
+fn name_server() -> Server {
+    Server::start_as("  namesrv: {listen: \"NAMESRV\"}\n  broker: false")
+}
+
+/// A broker alone, registered at these name servers.
+fn broker(name: &str, name_servers: &[&Server]) -> Server {
+    let peers: Vec<_> = name_servers.iter().map(|server| format!("\"{}\"", server.namesrv)).collect();
+    Server::start_as(&format!(
+        "  broker: {{listen: \"BROKER\", name: {name}, namesrv: [{}]}}\n  ingress: false",
+        peers.join(", ")
+    ))
+}
+
+/// Runs `mqadmin` of RocketMQ 5.5.0 against a name server; what it prints.
+fn mqadmin(clients: &Path, namesrv: &str, arguments: &[&str]) -> String {
+    let jars = clients.parent().unwrap().join("rocketmq-5.5.0/lib");
+    let output = Command::new("java")
+        .args(["-XX:TieredStopAtLevel=1", "-cp"])
+        .arg(format!("{}/*", jars.display()))
+        .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
+        .args(arguments)
+        .args(["-n", namesrv])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// What a name server answers to a request with these fields, as text.
+fn ask(namesrv: SocketAddr, code: i32, fields: &[(&str, &str)]) -> String {
+    let fields: Vec<_> =
+        fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let reply = Connection::open(namesrv).ask(Serialize::Json, code, &fields, b"").unwrap().unwrap();
+    String::from_utf8_lossy(&reply.body).into_owned()
+}
+
+/// Waits until a name server knows, or knows no more, a broker by its address.
+fn wait_known(namesrv: SocketAddr, broker: SocketAddr, known: bool) {
+    let broker = broker.to_string();
+    eventually(&format!("{broker} known to {namesrv}: {known}"), || {
+        ask(namesrv, 106, &[]).contains(&broker) == known
+    });
+}
+
+/// Waits until all these brokers are in the route of a topic.
+fn wait_route(namesrv: SocketAddr, topic: &str, brokers: &[SocketAddr]) {
+    eventually(&format!("{topic} on all brokers"), || {
+        let route = ask(namesrv, 105, &[("topic", topic)]);
+        brokers.iter().all(|broker| route.contains(&broker.to_string()))
+    });
+}
+
+/// The official clients, where RocketMQ's own server and tools are installed, too.
+fn tools() -> Option<std::path::PathBuf> {
+    let clients = clients()?;
+    if clients.parent().unwrap().join("rocketmq-5.5.0/ready").exists() {
+        return Some(clients);
+    }
+    let message = "skipped: a real RocketMQ, install with scripts/rocketmq.sh install";
+    assert!(std::env::var_os("CI").is_none(), "{message}");
+    eprintln!("{message}");
+    None
+}
+
+/// Produces, and counts the messages by broker. A client gives a name server 3 s, its own start included, and fails where
+/// the machine is too busy for that; then it is started again, and what it sent is not counted.
+fn spread(clients: &Path, namesrv: &str, topic: &str, count: usize) -> BTreeMap<String, usize> {
+    let count = count.to_string();
+    let mut lines = Vec::new();
+    eventually("messages sent", || {
+        let sent =
+            Rocketmq::Java5.run(clients, &["produce", namesrv, topic, &count, "--timeout-ms", "30000"]);
+        if let Err(output) = &sent {
+            eprintln!("{topic}: {output}");
+        }
+        lines = sent.unwrap_or_default();
+        !lines.is_empty()
+    });
+    let mut by_broker = BTreeMap::new();
+    for line in &lines {
+        *by_broker.entry(line["broker"].as_str().unwrap_or("?").to_owned()).or_default() += 1;
+    }
+    by_broker
+}
+
+fn consume(clients: &Path, namesrv: &str, topic: &str, group: &str, expect: usize) -> Vec<Value> {
+    let expect = expect.to_string();
+    let lines = Rocketmq::Java5
+        .run(clients, &["consume", namesrv, topic, group, "--expect", &expect])
+        .unwrap_or_else(|output| panic!("{topic}: {output}"));
+    lines.into_iter().filter(|line| line.get("body").is_some()).collect()
+}
+
+#[test]
+fn three_brokers_form_a_cluster() {
+    let Some(clients) = tools() else { return };
+    let names = name_server();
+    let namesrv = names.namesrv.to_string();
+    let [a, b, mut c] = ["a", "b", "c"].map(|name| broker(name, &[&names]));
+    let all = [a.broker, b.broker, c.broker];
+    for broker in all {
+        wait_known(names.namesrv, broker, true);
+    }
+    let clusters = mqadmin(&clients, &namesrv, &["clusterList"]);
+    assert!(all.iter().all(|broker| clusters.contains(&broker.to_string())), "{clusters}");
+    mqadmin(
+        &clients,
+        &namesrv,
+        &["updateTopic", "-c", "DefaultCluster", "-t", "ORDERS", "-r", "2", "-w", "2"],
+    );
+    wait_route(names.namesrv, "ORDERS", &all);
+    assert!(mqadmin(&clients, &namesrv, &["topicList"]).contains("ORDERS"));
+    let route = mqadmin(&clients, &namesrv, &["topicRoute", "-t", "ORDERS"]);
+    assert!(all.iter().all(|broker| route.contains(&broker.to_string())), "{route}");
+    let by_broker = spread(&clients, &namesrv, "ORDERS", 12);
+    assert_eq!(by_broker, BTreeMap::from([("a".into(), 4), ("b".into(), 4), ("c".into(), 4)]));
+    assert!(consume(&clients, &namesrv, "ORDERS", "readers", 12).len() >= 12);
+
+    // Wiped permissions count with the next route: the other two take everything.
+    assert!(mqadmin(&clients, &namesrv, &["wipeWritePerm", "-b", "b"]).contains("OK, "));
+    assert_eq!(spread(&clients, &namesrv, "ORDERS", 4).keys().collect::<Vec<_>>(), ["a", "c"]);
+    assert!(mqadmin(&clients, &namesrv, &["addWritePerm", "-b", "b"]).contains("OK, "));
+    assert_eq!(spread(&clients, &namesrv, "ORDERS", 6).len(), 3);
+
+    c.kill();
+    wait_known(names.namesrv, c.broker, false);
+    assert!(!ask(names.namesrv, 105, &[("topic", "ORDERS")]).contains(&c.broker.to_string()));
+    assert_eq!(spread(&clients, &namesrv, "ORDERS", 4).keys().collect::<Vec<_>>(), ["a", "b"]);
+    c.restart();
+    wait_route(names.namesrv, "ORDERS", &all);
+    assert!(c.terminate().success());
+    let left = ask(names.namesrv, 106, &[]);
+    assert!(!left.contains(&c.broker.to_string()), "who stops in order takes its leave before: {left}");
+}
+
+#[test]
+fn a_broker_of_rocketmq_registers_with_our_name_server() {
+    let Some(clients) = tools() else { return };
+    let names = name_server();
+    let Some(rocketmq) = Oracle::start_part("broker", names.namesrv, "") else { return };
+    let namesrv = names.namesrv.to_string();
+    wait_known(names.namesrv, rocketmq.broker, true);
+    // Its topic is made on first use, and told at once.
+    let by_broker = spread(&clients, &namesrv, "FIRST_USE", 3);
+    assert_eq!(by_broker, BTreeMap::from([("broker-a".into(), 3)]));
+    assert!(consume(&clients, &namesrv, "FIRST_USE", "readers", 3).len() >= 3);
+    let ours = broker("halley", &[&names]);
+    wait_known(names.namesrv, ours.broker, true);
+    mqadmin(&clients, &namesrv, &["updateTopic", "-c", "DefaultCluster", "-t", "BOTH", "-r", "2", "-w", "2"]);
+    wait_route(names.namesrv, "BOTH", &[ours.broker, rocketmq.broker]);
+    let by_broker = spread(&clients, &namesrv, "BOTH", 8);
+    assert_eq!(by_broker, BTreeMap::from([("broker-a".into(), 4), ("halley".into(), 4)]));
+    assert!(consume(&clients, &namesrv, "BOTH", "readers", 8).len() >= 8);
+    let theirs = rocketmq.broker;
+    drop(rocketmq);
+    wait_known(names.namesrv, theirs, false);
+}
+
+#[test]
+fn our_broker_registers_with_rocketmqs_name_server() {
+    let Some(clients) = tools() else { return };
+    let [later] = free_ports();
+    let there = name_server();
+    let mut ours = Server::start_as(&format!(
+        "  broker: {{listen: \"BROKER\", name: halley, namesrv: [\"{later}\", \"{}\"]}}\n  ingress: false",
+        there.namesrv
+    ));
+    // One name server is not there yet; the other one knows the broker meanwhile.
+    wait_known(there.namesrv, ours.broker, true);
+    let Some(_rocketmq) = Oracle::start_part("namesrv", later, "") else { return };
+    wait_known(later, ours.broker, true);
+    let namesrv = later.to_string();
+    let by_broker = spread(&clients, &namesrv, "FIRST_USE", 3);
+    assert_eq!(by_broker, BTreeMap::from([("halley".into(), 3)]));
+    assert!(consume(&clients, &namesrv, "FIRST_USE", "readers", 3).len() >= 3);
+    assert!(mqadmin(&clients, &namesrv, &["clusterList"]).contains(&ours.broker.to_string()));
+    wait_route(there.namesrv, "FIRST_USE", &[ours.broker]);
+    assert!(ours.terminate().success());
+    wait_known(later, ours.broker, false);
+}
+
+#[test]
+fn mqadmin_keeps_values_and_settings_at_the_name_server() {
+    let Some(clients) = tools() else { return };
+    let beside_a_broker = Server::start("");
+    for mut names in [name_server(), beside_a_broker] {
+        let namesrv = names.namesrv.to_string();
+        let ask = |arguments: &[&str]| mqadmin(&clients, &namesrv, arguments);
+        ask(&["updateKvConfig", "-s", "ORDER_TOPIC_CONFIG", "-k", "ORDERED", "-v", "a:4;b:4"]);
+        ask(&["updateKvConfig", "-s", "other", "-k", "gone", "-v", "v"]);
+        ask(&["deleteKvConfig", "-s", "other", "-k", "gone"]);
+        assert!(ask(&["getNamesrvConfig"]).contains("orderMessageEnable"));
+        let refused = ask(&["updateNamesrvConfig", "-k", "kvConfigPath", "-v", "/tmp/x"]);
+        assert!(!refused.contains("success"), "{refused}");
+        ask(&["updateNamesrvConfig", "-k", "orderMessageEnable", "-v", "true"]);
+        names.kill();
+        names.restart();
+        let mut raw = Connection::open(names.namesrv);
+        let mut value = |namespace: &str, key: &str| {
+            let fields = [("namespace", namespace), ("key", key)];
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            raw.ask(Serialize::Json, 101, &fields, b"").unwrap().unwrap().ext.remove("value")
+        };
+        assert_eq!(value("ORDER_TOPIC_CONFIG", "ORDERED").as_deref(), Some("a:4;b:4"));
+        assert_eq!(value("other", "gone"), None);
+        let settings = ask(&["getNamesrvConfig"]);
+        let order = settings.lines().find(|line| line.starts_with("orderMessageEnable")).unwrap_or_default();
+        assert!(order.ends_with("true"), "{settings}");
+    }
+}
