@@ -46,6 +46,7 @@ const BY_DESIGN: &[Row] = &[
     At("recall/*", "ext.MSG_REGION", "as in send"),
     At("topics/send to a queue that cannot be written", "ext", "as in send"),
     At("recall/in an hour", "ext.queueOffset", "as in delay"),
+    At("transactions/is there", "body.*.preparedOffset", "a place in the log, of the half message"),
     At("topics/permission *", "", "a permission that means nothing is refused"),
     At("topics/no queues", "", "a topic without queues is refused"),
     At("topics/negative queues", "", "a topic without queues is refused"),

@@ -211,7 +211,8 @@ pub fn committed<'a>(
         }
     };
     let system_flag = half.system_flag() & !flag::TRANSACTION | COMMITTED;
-    Some(RecordBody { topic, queue, system_flag, properties, ..RecordBody::of(half) })
+    let prepared_offset = half.log_offset();
+    Some(RecordBody { topic, queue, system_flag, prepared_offset, properties, ..RecordBody::of(half) })
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ pub struct RecordBody<'a> {
     pub born_host: SocketAddr,
     /// How often a consumer failed on it before.
     pub reconsume_times: i32,
-    /// The half message that a transaction's end refers to; 0 in all that RocketMQ 5.5 stores.
+    /// The log offset of the half message of a message that was committed, else 0.
     pub prepared_offset: u64,
     /// The payload, at most [`crate::BODY_BYTES_MAX`].
     pub body: &'a [u8],
