@@ -61,21 +61,29 @@ impl Arrivals {
     }
 
     /// Records arrived in these queues.
-    pub(crate) fn notify<'a>(&self, queues: impl IntoIterator<Item = (&'a str, QueueId)>) {
-        let (pulls, pops) = (self.count.load(Ordering::SeqCst) > 0, self.polling.any());
-        if !pulls && !pops {
+    pub(crate) fn notify<'a, I>(&self, queues: I)
+    where
+        I: IntoIterator<Item = (&'a str, QueueId), IntoIter: Clone>,
+    {
+        let queues = queues.into_iter();
+        if self.polling.any() {
+            queues.clone().for_each(|(topic, queue)| self.polling.arrived(topic, queue));
+        }
+        if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
         let mut woken = Vec::new();
-        for (topic, queue) in queues {
-            if pops {
-                self.polling.arrived(topic, queue);
+        {
+            let mut waiting = self.waiting.lock();
+            for (topic, queue) in queues {
+                let Some(by_queue) = waiting.get_mut(topic) else { continue };
+                woken.extend(by_queue.remove(&queue).into_iter().flatten());
+                if by_queue.is_empty() {
+                    waiting.remove(topic);
+                }
             }
-            if pulls {
-                self.take(topic, queue, &mut woken);
-            }
+            self.count.fetch_sub(woken.len(), Ordering::SeqCst);
         }
-        self.count.fetch_sub(woken.len(), Ordering::SeqCst);
         for waiter in woken {
             match waiter {
                 Waiter::Parked(outbox, token) => outbox.wake_parked(token),
@@ -87,15 +95,6 @@ impl Arrivals {
     /// How many wait, for metrics.
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed) + self.polling.len()
-    }
-
-    fn take(&self, topic: &str, queue: QueueId, woken: &mut Vec<Waiter>) {
-        let mut waiting = self.waiting.lock();
-        let Some(by_queue) = waiting.get_mut(topic) else { return };
-        woken.extend(by_queue.remove(&queue).into_iter().flatten());
-        if by_queue.is_empty() {
-            waiting.remove(topic);
-        }
     }
 
     fn remove(&self, topic: &str, queue: QueueId, gone: impl Fn(&Waiter) -> bool) {

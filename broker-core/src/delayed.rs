@@ -108,9 +108,7 @@ impl Delayed {
     }
 
     fn read(&self, timer: Timer) -> Result<Bytes, Error> {
-        let mut entries = Vec::with_capacity(1);
-        self.queues.reader.lookup(TIMER_TOPIC, 0, timer.offset(), 1, &mut entries)?;
-        let entry = entries.first().expect("a timer was seen in the queue, which never shrinks");
-        Ok(self.queues.reader.read(entry)?)
+        let record = self.queues.reader.record_of(TIMER_TOPIC, 0, timer.offset())?;
+        Ok(record.expect("a timer was seen in the queue, which never shrinks"))
     }
 }

@@ -231,10 +231,8 @@ impl Transactions {
     }
 
     fn read(&self, offset: QueueOffset) -> Result<Bytes, ReadError> {
-        let mut entries = Vec::with_capacity(1);
-        self.queues.reader.lookup(HALF_TOPIC, 0, offset, 1, &mut entries)?;
-        let entry = entries.first().expect("a half message was seen in the queue, which never shrinks");
-        self.queues.reader.read(entry)
+        let record = self.queues.reader.record_of(HALF_TOPIC, 0, offset)?;
+        Ok(record.expect("a half message was seen in the queue, which never shrinks"))
     }
 }
 

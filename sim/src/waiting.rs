@@ -204,9 +204,7 @@ fn read(
     topic: Topic,
     offset: QueueOffset,
 ) -> Result<Option<bytes::Bytes>, ReadError> {
-    let mut entries = Vec::new();
-    store.reader.lookup(&topic.name(), 0, offset, 1, &mut entries)?;
-    entries.first().map(|entry| store.reader.read(entry)).transpose()
+    store.reader.record_of(&topic.name(), 0, offset)
 }
 
 fn parse(record: &bytes::Bytes) -> RecordView<'_> {

@@ -135,12 +135,8 @@ impl Reviver {
         if self.catalog.get(topic).is_none() || self.catalog.group(group).is_none() {
             return Ok(None);
         }
-        let mut entries = Vec::with_capacity(1);
-        let looked_up = self.reader.lookup(topic, *queue, due.offset, 1, &mut entries);
-        looked_up.map_err(|error| error.to_string())?;
-        let entry = entries.first().filter(|entry| entry.queue_offset == due.offset);
-        let Some(entry) = entry else { return Ok(None) };
-        let record = self.reader.read(entry).map_err(|error| error.to_string())?;
+        let record = self.reader.record_of(topic, *queue, due.offset);
+        let Some(record) = record.map_err(|error| error.to_string())? else { return Ok(None) };
         let view = RecordView::parse(&record).map_err(|error| error.to_string())?;
 
         let retry_topic = if is_retry {
@@ -182,14 +178,11 @@ impl Reviver {
             let staged = staging.append(&RecordBody {
                 topic: &retry.topic,
                 queue: 0,
-                flag: view.flag(),
-                system_flag: view.system_flag(),
-                born: view.born(),
                 born_host: self.identity.address,
                 reconsume_times: retry.reconsume_times,
                 prepared_offset: 0,
-                body: view.body(),
                 properties: &retry.properties,
+                ..RecordBody::of(&view)
             });
             match staged {
                 Ok(placed) => {

@@ -1,9 +1,13 @@
 //! Messages taken back: by a consumer that failed on them (request 36), by a producer before they are due (request 370).
 
-use super::{BrokerSession, send::refusal_of, stored::Stored};
+use super::{
+    BrokerSession,
+    send::{ensured, group_of, refusal_of},
+    stored::Stored,
+};
 use crate::{
     answers::{Refusal, answer, request_of, succeed},
-    catalog::{self, Catalog, ChangeError},
+    catalog::{self, Catalog},
     clock,
     identity::Identity,
     state_writer::StateWriter,
@@ -30,7 +34,7 @@ impl Retries<'_> {
     pub(super) fn send_back(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = SendBack::decode(&frame.ext)?;
         let group = GroupName::new(&header.group)?;
-        let config = super::send::group_of(self.catalog, &group)?;
+        let config = group_of(self.catalog, &group)?;
         if config.retry_queue_nums == 0 {
             succeed(frame, session, &[], b"");
             return Ok(());
@@ -127,13 +131,7 @@ fn store_again(
         let level = if level == 0 { attempts.saturating_add(3) } else { level };
         (TopicName::retry_of(&group.name), group.retry_queue_nums, level)
     };
-    catalog.ensure(&topic, queues).map_err(|error| match error {
-        ChangeError::Create(error) => Refusal::new(ResponseCode::SystemError, error.to_string()),
-        ChangeError::Stage(error) => refusal_of(error),
-    })?;
-    let config = catalog.get(&topic);
-    let config =
-        config.ok_or_else(|| Refusal::new(ResponseCode::SystemError, format!("topic[{topic}] not exist")))?;
+    let config = ensured(catalog, &topic, queues)?;
     if !config.permission.writable() {
         let remark = format!("the topic[{topic}] sending message is forbidden");
         return Err(Refusal::new(ResponseCode::NoPermission, remark));

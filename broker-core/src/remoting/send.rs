@@ -226,6 +226,20 @@ impl Sends<'_> {
         }
     }
 
+    /// Where a message ends that a consumer could not send back and sends anew: once it was tried too often, or where its
+    /// group consumes in order, in the group's dead letters (`SendMessageProcessor.handleRetryAndDLQ`, 5.5).
+    fn gives_up(&self, header: &SendMessage<'_>) -> Result<Option<Arc<TopicConfig>>, Refusal> {
+        let Some(group) = header.topic.strip_prefix(name::RETRY_PREFIX) else { return Ok(None) };
+        let group = GroupName::new(group)?;
+        let config = group_of(self.catalog, &group)?;
+        let max = header.max_reconsume_times.unwrap_or(config.retry_max_times);
+        if header.reconsume_times <= max && !self.progress.has_locks(&group) {
+            return Ok(None);
+        }
+        let topic = TopicName::dead_letters_of(&group);
+        ensured(self.catalog, &topic, 1).map(Some)
+    }
+
     /// The topic's settings; it is created on first use where its pattern allows (`msgCheck`, 5.5).
     pub(super) fn topic_of(&self, header: &SendMessage<'_>) -> Result<Arc<TopicConfig>, Refusal> {
         let topic = &*header.topic;
@@ -269,26 +283,6 @@ impl<'t> Tally<'t> {
         if let Some(topic) = self.topic.take() {
             stats.put(&topic.name, mem::take(&mut self.messages), mem::take(&mut self.bytes));
         }
-    }
-}
-
-impl Sends<'_> {
-    /// Where a message ends that a consumer could not send back and sends anew: once it was tried too often, or where its
-    /// group consumes in order, in the group's dead letters (`SendMessageProcessor.handleRetryAndDLQ`, 5.5).
-    fn gives_up(&self, header: &SendMessage<'_>) -> Result<Option<Arc<TopicConfig>>, Refusal> {
-        let Some(group) = header.topic.strip_prefix(name::RETRY_PREFIX) else { return Ok(None) };
-        let group = GroupName::new(group)?;
-        let config = group_of(self.catalog, &group)?;
-        let max = header.max_reconsume_times.unwrap_or(config.retry_max_times);
-        if header.reconsume_times <= max && !self.progress.has_locks(&group) {
-            return Ok(None);
-        }
-        let topic = TopicName::dead_letters_of(&group);
-        self.catalog.ensure(&topic, 1).map_err(|error| match error {
-            ChangeError::Create(error) => Refusal::new(ResponseCode::SystemError, error.to_string()),
-            ChangeError::Stage(error) => refusal_of(error),
-        })?;
-        Ok(self.catalog.get(&topic))
     }
 }
 
@@ -385,6 +379,20 @@ pub(super) fn group_of(catalog: &Catalog, group: &GroupName) -> Result<Arc<Group
         let remark = format!("subscription group not exist, {group}");
         Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark)
     })
+}
+
+/// The settings of a topic of the broker's own making, which is created where it does not exist.
+pub(super) fn ensured(
+    catalog: &Catalog,
+    topic: &TopicName,
+    queues: u32,
+) -> Result<Arc<TopicConfig>, Refusal> {
+    catalog.ensure(topic, queues).map_err(|error| match error {
+        ChangeError::Create(error) => Refusal::new(ResponseCode::SystemError, error.to_string()),
+        ChangeError::Stage(error) => refusal_of(error),
+    })?;
+    let gone = || Refusal::new(ResponseCode::SystemError, format!("topic[{topic}] not exist"));
+    catalog.get(topic).ok_or_else(gone)
 }
 
 /// What a client hears where the store does not take a message.

@@ -3,7 +3,7 @@
 use super::BrokerSession;
 use crate::{
     acks::Acks,
-    answers::{Refusal, answer, request_of, stopped_refusal},
+    answers::{Refusal, answer, request_of, stopped_refusal, succeed_when_acked},
     held::frame as encode_frame,
     queues::Queues,
 };
@@ -32,14 +32,9 @@ impl Stored<'_> {
         // A negative offset is nowhere, and so is the highest one.
         let at = u64::try_from(at).unwrap_or(u64::MAX);
         let (request, oneway) = (request_of(frame), frame.is_oneway());
-        let success =
-            move |out: &mut bytes::BytesMut| answer(out, request, ResponseCode::Success, None, &[], b"");
         if let Some(record) = self.queues.reader.hot_at(at) {
             let end = then(Ok(record))?;
-            if !oneway {
-                session.held.push(end, request, success);
-                session.held.release(self.acks.acked(), &mut session.out);
-            }
+            succeed_when_acked(frame, session, end, self.acks.acked(), b"");
             return Ok(());
         }
         let (reader, acks, outbox) =
@@ -54,7 +49,7 @@ impl Stored<'_> {
             };
             if !oneway {
                 outbox.send([encode_frame(|out| match stored {
-                    Ok(()) => success(out),
+                    Ok(()) => answer(out, request, ResponseCode::Success, None, &[], b""),
                     Err(refusal) => answer(out, request, refusal.code, Some(&refusal.remark), &[], b""),
                 })]);
             }

@@ -199,6 +199,19 @@ impl<D: Disk> LogReader<D> {
         }
     }
 
+    /// The record at one offset of a queue, `None` where none lies there. May block on the disk.
+    pub fn record_of(
+        &self,
+        topic: &str,
+        queue: QueueId,
+        offset: QueueOffset,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let mut entries = Vec::with_capacity(1);
+        self.lookup(topic, queue, offset, 1, &mut entries)?;
+        let entry = entries.first().filter(|entry| entry.queue_offset == offset);
+        entry.map(|entry| self.read(entry)).transpose()
+    }
+
     /// Like [`LogReader::record_at`], but only where the record is in memory.
     pub fn hot_at(&self, at: LogOffset) -> Option<Bytes> {
         if at >= self.shared.visible() {

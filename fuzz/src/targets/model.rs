@@ -5,18 +5,7 @@ use halley_model::{GroupName, RecordBody, RecordView, TopicName, id, property, r
 /// A stored record. Whatever parses can be read in full, and encodes to itself where it is in canonical form.
 pub fn record(input: &[u8]) {
     let Ok(view) = RecordView::parse(input) else { return };
-    let body = RecordBody {
-        topic: view.topic(),
-        queue: view.queue(),
-        flag: view.flag(),
-        system_flag: view.system_flag(),
-        born: view.born(),
-        born_host: view.born_host(),
-        reconsume_times: view.reconsume_times(),
-        prepared_offset: view.prepared_offset(),
-        body: view.body(),
-        properties: view.properties(),
-    };
+    let body = RecordBody::of(&view);
     let place = Place {
         queue_offset: view.queue_offset(),
         log_offset: view.log_offset(),
