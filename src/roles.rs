@@ -97,6 +97,9 @@ pub(crate) async fn start(config: Config, data: PathBuf) -> Result<Running, Erro
     let ready = Arc::new(AtomicBool::new(false));
     let ingress_metrics = IngressMetrics::default();
     let mut status = ServerStatus::new(broker.clone(), ready.clone());
+    if let (None, Some(names)) = (&broker, &names) {
+        names.register_metrics(&mut status.registry);
+    }
     let bridge = match &broker {
         None => None,
         Some(broker) => {

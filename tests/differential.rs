@@ -7,6 +7,8 @@
 
 mod common;
 
+#[path = "differential/administration.rs"]
+mod administration;
 #[path = "differential/brokers.rs"]
 mod brokers;
 #[path = "differential/compare.rs"]
@@ -22,7 +24,9 @@ use common::{Server, oracle::Oracle};
 use compare::Difference;
 use differences::Row;
 use halley_wire::Serialize;
-use script::{Pair, Script};
+use script::{Pair, Role, Script};
+use serde_json::json;
+use std::collections::BTreeSet;
 
 #[test]
 fn halley_answers_like_rocketmq() {
@@ -31,7 +35,7 @@ fn halley_answers_like_rocketmq() {
     // Names a script to run alone, while one works on it; all its differences are shown then.
     let only = std::env::var("DIFFERENTIAL").ok();
     let mut found = Vec::new();
-    let mut asked = 0;
+    let mut asked = Vec::new();
     for Script { name, steps } in scripts::all() {
         if only.as_ref().is_some_and(|only| *only != name) {
             continue;
@@ -41,7 +45,7 @@ fn halley_answers_like_rocketmq() {
             for step in &steps {
                 found.extend(pair.step(name, step));
             }
-            asked += pair.asked;
+            asked.append(&mut pair.asked);
         }
     }
     if only.is_some() {
@@ -51,8 +55,28 @@ fn halley_answers_like_rocketmq() {
     let outdated = differences::rows().filter(|row| only.is_none() && !is_found(row));
     let unexpected = found.iter().filter(|difference| differences::row_of(difference).is_none());
     let wrong: Vec<_> = unexpected.map(Difference::to_string).chain(outdated.map(Row::to_string)).collect();
-    println!("{asked} requests, {} differences in {} rows", found.len(), differences::rows().count());
+    println!("{} requests, {} differences in {} rows", asked.len(), found.len(), differences::rows().count());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    if only.is_none() {
+        observe(&asked, &found);
+    }
+}
+
+/// Keeps what was compared, and where the answers differ.
+fn observe(asked: &[(String, Role, i32)], found: &[Difference]) {
+    let compared: BTreeSet<_> = asked.iter().map(|(_, role, code)| (role, code)).collect();
+    for (role, code) in compared {
+        common::observed::write(&json!({"compared": {"role": role, "code": code}}));
+    }
+    for row in differences::rows() {
+        let cases: BTreeSet<_> =
+            found.iter().filter(|found| row.covers(found)).map(|found| &found.case).collect();
+        let of_row = asked.iter().filter(|(case, ..)| cases.contains(case));
+        let codes: BTreeSet<_> = of_row.map(|(_, role, code)| (role, code)).collect();
+        common::observed::write(&json!({"difference": {
+            "codes": codes, "where": row.place(), "why": row.reason(), "stays": differences::stays(row),
+        }}));
+    }
 }
 
 #[test]

@@ -312,6 +312,33 @@ fn messages_are_hidden_until_acknowledged_or_their_time_is_over() {
 }
 
 #[test]
+fn retry_topics_may_have_longer_names_than_clients_may_give() {
+    let server = Server::start("");
+    let (address, broker) = broker_of(&server);
+    let mut client = Client::connect(address);
+    // RocketMQ's PopConsumerRetryIT has names like these.
+    let (topic, group) = (format!("topic-{}", "T".repeat(72)), format!("group-{}", "G".repeat(72)));
+    let retry_topic = format!("%RETRY%{group}_{topic}");
+    client.create_topic(&topic, 1);
+    client.produce(&topic, 0, "a", "m");
+    let mut take = |reconsume_times| {
+        let mut taken = Vec::new();
+        eventually("the message", || {
+            taken = client.pop(&group, &topic, &[("invisibleTime", "1000")]).messages(&group, &broker);
+            !taken.is_empty()
+        });
+        assert_eq!((taken.len(), taken[0].reconsume_times), (1, reconsume_times), "{taken:?}");
+        assert_eq!((taken[0].topic.as_str(), &*taken[0].body), (topic.as_str(), b"m".as_slice()));
+        taken.remove(0)
+    };
+    assert_eq!(take(0).real_topic, topic);
+    assert_eq!(take(1).real_topic, retry_topic);
+    let last = take(2);
+    assert_eq!(client.ack(&group, &last).code, 0);
+    assert_eq!(client.committed(&group, &retry_topic, 0), 2);
+}
+
+#[test]
 fn waiting_pops_are_woken() {
     let server = Server::start("");
     let (address, broker) = broker_of(&server);

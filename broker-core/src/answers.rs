@@ -1,7 +1,8 @@
 //! How requests are answered, by broker and name server alike: with success or a refusal, at once, when the log has
-//! acknowledged something, or when a thread that may block has found the answer.
+//! acknowledged something, or when a task or a thread that may block has found the answer.
 
 use crate::{connection::Session, held::RequestId};
+use bytes::Bytes;
 use halley_model::LogOffset;
 use halley_wire::{Frame, ResponseCode, encode::ExtField, encode_reply, reply};
 
@@ -10,26 +11,43 @@ use halley_wire::{Frame, ResponseCode, encode::ExtField, encode_reply, reply};
 pub(crate) struct Refusal {
     pub(crate) code: ResponseCode,
     pub(crate) remark: String,
+    /// The request cannot be read. What RocketMQ answers to its own exception then has no fields.
+    unreadable: bool,
 }
 
 impl Refusal {
     pub(crate) fn new(code: ResponseCode, remark: impl Into<String>) -> Self {
-        Self { code, remark: remark.into() }
+        Self { code, remark: remark.into(), unreadable: false }
     }
 }
 
 /// What a client sent cannot be read: the broker of RocketMQ answers SYSTEM_ERROR with the exception's text.
 impl<E: std::error::Error> From<E> for Refusal {
     fn from(error: E) -> Self {
-        Self::new(ResponseCode::SystemError, error.to_string())
+        Self { unreadable: true, ..Self::new(ResponseCode::SystemError, error.to_string()) }
     }
 }
 
-/// An answer that a blocking thread found.
+/// An answer that was found later, by a thread that may block or by asking others.
 #[derive(Debug, Default)]
 pub(crate) struct Later {
     pub(crate) fields: Vec<ExtField<'static>>,
     pub(crate) body: Vec<u8>,
+}
+
+/// Answers when `find` has found the answer, which it does without blocking, by asking others.
+pub(crate) fn answer_when<S>(
+    frame: &Frame<'_>,
+    session: &Session<S>,
+    find: impl Future<Output = Result<Later, Refusal>> + Send + 'static,
+) {
+    let (outbox, request, oneway) = (session.info.outbox.clone(), request_of(frame), frame.is_oneway());
+    tokio::spawn(async move {
+        let found = find.await;
+        if !oneway {
+            outbox.send([found_frame(request, &found)]);
+        }
+    });
 }
 
 /// Has `find` look for the answer on a thread that may block on the disk.
@@ -41,14 +59,17 @@ pub(crate) fn answer_later<S>(
     let (outbox, request, oneway) = (session.info.outbox.clone(), request_of(frame), frame.is_oneway());
     tokio::task::spawn_blocking(move || {
         let found = find();
-        if oneway {
-            return;
+        if !oneway {
+            outbox.send([found_frame(request, &found)]);
         }
-        outbox.send([crate::held::frame(|out| match &found {
-            Ok(Later { fields, body }) => answer(out, request, ResponseCode::Success, None, fields, body),
-            Err(refusal) => answer(out, request, refusal.code, Some(&refusal.remark), &[], b""),
-        })]);
     });
+}
+
+fn found_frame(request: RequestId, found: &Result<Later, Refusal>) -> Bytes {
+    crate::held::frame(|out| match found {
+        Ok(Later { fields, body }) => answer(out, request, ResponseCode::Success, None, fields, body),
+        Err(refusal) => answer(out, request, refusal.code, Some(&refusal.remark), &[], b""),
+    })
 }
 
 /// Answers with success once everything before `end` is acknowledged.
@@ -102,10 +123,16 @@ pub(crate) fn succeed<S>(frame: &Frame<'_>, session: &mut Session<S>, fields: &[
     }
 }
 
-/// Answers a request with an error, unless no answer is wanted.
-pub(crate) fn refuse<S>(frame: &Frame<'_>, session: &mut Session<S>, refusal: &Refusal) {
+/// Answers a request with an error, and with these fields where it could be read, unless no answer is wanted.
+pub(crate) fn refuse<S>(
+    frame: &Frame<'_>,
+    session: &mut Session<S>,
+    refusal: &Refusal,
+    fields: &[ExtField<'_>],
+) {
     if !frame.is_oneway() {
-        let request = request_of(frame);
-        answer(session.out.head(), request, refusal.code, Some(&refusal.remark), &[], b"");
+        let fields = if refusal.unreadable { &[] } else { fields };
+        let (request, remark) = (request_of(frame), Some(&*refusal.remark));
+        answer(session.out.head(), request, refusal.code, remark, fields, b"");
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     identity::Identity,
     kept::Kept,
     log_thread::LogThread,
+    lookup::Lookup,
     members::Members,
     metrics::BrokerMetrics,
     name_server::NameServer,
@@ -30,6 +31,7 @@ use crate::{
     stats::Stats,
     transactions::Transactions,
 };
+use halley_client::Client;
 use halley_machine::{
     delay::{TIMER_TOPIC, Waiting},
     groups::Input,
@@ -111,6 +113,7 @@ pub struct Broker {
     pops: Arc<Pops>,
     asks: Arc<AskClients>,
     names: Option<Arc<Names>>,
+    lookup: Arc<Lookup>,
     keys: KeyIndex<RealDisk>,
     query_permits: Arc<Semaphore>,
     metrics: Arc<BrokerMetrics>,
@@ -232,6 +235,7 @@ impl Broker {
             pops,
             asks: Arc::default(),
             names,
+            lookup: Arc::default(),
             keys: opened.keys,
             query_permits: Arc::new(Semaphore::new(QUERIES_MAX)),
             metrics,
@@ -256,6 +260,7 @@ impl Broker {
             progress: self.progress.clone(),
             members: self.members.clone(),
             names: self.names.clone(),
+            lookup: self.lookup.clone(),
             modes: self.modes.clone(),
             popper: self.popper(),
             asks: self.asks.clone(),
@@ -279,7 +284,10 @@ impl Broker {
     /// Keeps the broker registered at a name server elsewhere, a `host:port`, until `shutdown` turns true, then takes its
     /// leave there.
     pub async fn register_at(&self, name_server: String, shutdown: watch::Receiver<bool>) {
-        Registrar::new(self.identity.clone(), self.catalog.clone(), &name_server).run(shutdown).await;
+        let client = Client::new(&name_server, halley_client::Options::default());
+        self.lookup.add(client.clone());
+        let (identity, catalog) = (self.identity.clone(), self.catalog.clone());
+        Registrar { identity, catalog, client }.run(shutdown).await;
     }
 
     /// Does what must be done at its time: logs offsets, expires clients, syncs, writes snapshots, moves popped messages that

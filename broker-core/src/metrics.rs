@@ -1,5 +1,6 @@
 //! What the broker counts.
 
+use crate::requests::RequestCounts;
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
@@ -15,8 +16,8 @@ pub(crate) struct BrokerMetrics {
     records: Counter,
     bytes: Counter,
     batches: Histogram,
-    /// Requests answered, whatever the answer.
-    pub(crate) requests: Counter,
+    /// Requests, whatever the answer.
+    pub(crate) requests: RequestCounts,
     /// Records sent to clients that pull.
     pub(crate) pulled: Counter,
     /// Pulls that had to read from disk.
@@ -45,7 +46,7 @@ impl Default for BrokerMetrics {
             records: Counter::default(),
             bytes: Counter::default(),
             batches: Histogram::new(SECONDS),
-            requests: Counter::default(),
+            requests: RequestCounts::default(),
             pulled: Counter::default(),
             cold_pulls: Counter::default(),
             popped: Counter::default(),
@@ -68,13 +69,23 @@ impl BrokerMetrics {
         self.batches.observe(took.as_secs_f64());
     }
 
+    /// Makes known what every Remoting listener counts.
+    pub(crate) fn register_listener(&self, registry: &mut Registry) {
+        self.requests.register(registry);
+        registry.register(
+            "halley_broken_connections",
+            "Connections closed for garbage or a stall",
+            self.broken.clone(),
+        );
+    }
+
     /// Makes the counters known under their names.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("halley_log_records", "Records written to the log", self.records.clone());
         registry.register("halley_log_bytes", "Bytes written to the log", self.bytes.clone());
         let help = "Time to write one batch of records, and to sync it where the policy asks";
         registry.register("halley_log_append_seconds", help, self.batches.clone());
-        registry.register("halley_remoting_requests", "Remoting requests handled", self.requests.clone());
+        self.register_listener(registry);
         registry.register("halley_pulled_records", "Records sent to pulling clients", self.pulled.clone());
         registry.register("halley_cold_pulls", "Pulls that read from disk", self.cold_pulls.clone());
         registry.register("halley_popped_records", "Records sent to popping clients", self.popped.clone());
@@ -87,11 +98,6 @@ impl BrokerMetrics {
             "halley_refused_sends",
             "Sends refused: overload or full disk",
             self.refused.clone(),
-        );
-        registry.register(
-            "halley_broken_connections",
-            "Connections closed for garbage or a stall",
-            self.broken.clone(),
         );
         registry.register("halley_connections", "Connected Remoting clients", self.connections.clone());
         registry.register("halley_parked_pulls", "Pulls waiting for records", self.parked.clone());

@@ -11,6 +11,7 @@ use crate::{
     kept::{Kept, KeptError},
     metrics::BrokerMetrics,
     names::Names,
+    requests::{Kind, Tally},
     server,
 };
 use halley_machine::routes::Broker;
@@ -20,6 +21,7 @@ use halley_wire::{
     encode::ExtField,
     frame::{self, FrameError},
 };
+use prometheus_client::registry::Registry;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::{net::TcpListener, sync::watch, time::Instant};
 
@@ -39,13 +41,23 @@ impl NameServer {
         Ok(Self { names, acks: Arc::default(), metrics: Arc::default() })
     }
 
+    /// Makes its metrics known; for a name server without a broker, whose metrics include them.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.metrics.register_listener(registry);
+    }
+
     /// Serves brokers and clients until `shutdown` turns true.
     pub async fn serve(&self, listener: TcpListener, shutdown: watch::Receiver<bool>) {
         let listen = match listener.local_addr() {
             Ok(address) => address,
             Err(error) => return tracing::error!(%error, "the name server's listener cannot be used"),
         };
-        let service = NameRequests { names: self.names.clone(), acks: self.acks.clone(), listen };
+        let service = NameRequests {
+            names: self.names.clone(),
+            acks: self.acks.clone(),
+            metrics: self.metrics.clone(),
+            listen,
+        };
         server::serve(listener, Arc::new(service), self.acks.clone(), self.metrics.clone(), shutdown).await;
     }
 
@@ -59,25 +71,30 @@ impl NameServer {
 struct NameRequests {
     names: Arc<Names>,
     acks: Arc<Acks>,
+    metrics: Arc<BrokerMetrics>,
     listen: SocketAddr,
 }
 
-type NameSession = Session<()>;
+type NameSession = Session<Tally>;
 
 impl Service for NameRequests {
-    type State = ();
+    type State = Tally;
 
-    fn opened(&self, _: &SessionInfo) {}
+    fn opened(&self, _: &SessionInfo) -> Tally {
+        Tally::default()
+    }
 
     fn frames(&self, input: &[u8], session: &mut NameSession) -> Result<usize, FrameError> {
         let limits = frame::Limits::default();
         let mut used = 0;
         while let Some((frame, len)) = frame::decode(&input[used..], &limits)? {
             used += len;
-            if !frame.is_reply()
-                && let Err(refusal) = self.dispatch(&frame, session)
-            {
-                refuse(&frame, session, &refusal);
+            if frame.is_reply() {
+                continue;
+            }
+            session.state.count(&self.metrics.requests, &frame, || kind(frame.code));
+            if let Err(refusal) = self.dispatch(&frame, session) {
+                refuse(&frame, session, &refusal, &[]);
             }
         }
         Ok(used)
@@ -98,6 +115,15 @@ impl Service for NameRequests {
     fn closed(&self, session: &mut NameSession) {
         self.names.closed(session.info.id);
     }
+}
+
+/// How a request is counted.
+fn kind(code: i32) -> Kind {
+    let name = match NamesrvCode::of(code) {
+        NamesrvCode::Unknown(_) => None,
+        known => Some(format!("{known:?}")),
+    };
+    Kind { role: "name_server", name }
 }
 
 impl NameRequests {

@@ -1,7 +1,7 @@
 //! Registers this broker at a name server elsewhere, again and again.
 
 use crate::{announcer::Change, catalog::Catalog, identity::Identity};
-use halley_client::{Client, Connection, Error, Options};
+use halley_client::{Client, Connection, Error};
 use halley_model::{DataVersion, TopicConfig};
 use halley_wire::{
     NamesrvCode, ResponseCode,
@@ -49,11 +49,6 @@ enum RegisterError {
 }
 
 impl Registrar {
-    /// Registers at `name_server`, a `host:port`.
-    pub(crate) fn new(identity: Identity, catalog: Arc<Catalog>, name_server: &str) -> Self {
-        Self { identity, catalog, client: Client::new(name_server, Options::default()) }
-    }
-
     /// Keeps the broker registered until `shutdown` turns true, then takes its leave.
     pub(crate) async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let mut warned = false;

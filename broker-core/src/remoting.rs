@@ -24,6 +24,7 @@ use crate::{
     catalog::Catalog,
     connection::{Service, Session, SessionInfo},
     identity::Identity,
+    lookup::Lookup,
     members::Members,
     metrics::BrokerMetrics,
     names::Names,
@@ -31,6 +32,7 @@ use crate::{
     progress::Progress,
     queues::Queues,
     request_modes::RequestModeTable,
+    requests::{Kind, Tally},
     settings::Settings,
     state_writer::StateWriter,
     stats::Stats,
@@ -39,7 +41,9 @@ use crate::{
 use halley_store::{KeyIndex, disk::RealDisk};
 use halley_wire::{
     BrokerCode, Frame,
+    encode::ExtField,
     frame::{self, FrameError},
+    reply,
 };
 use std::{path::Path, sync::Arc};
 use tokio::{sync::Semaphore, time::Instant};
@@ -59,6 +63,7 @@ pub(crate) struct Remoting {
     pub(crate) members: Arc<Members>,
     /// The name server of this process.
     pub(crate) names: Option<Arc<Names>>,
+    pub(crate) lookup: Arc<Lookup>,
     pub(crate) modes: Arc<RequestModeTable>,
     pub(crate) popper: Popper,
     pub(crate) asks: Arc<AskClients>,
@@ -77,6 +82,7 @@ pub(crate) struct State {
     pops: pop::Parked,
     filters: pull::FilterCache,
     sends: send::Scratch,
+    tally: Tally,
 }
 
 type BrokerSession = Session<State>;
@@ -100,7 +106,7 @@ impl Service for Remoting {
                     if frame.is_reply() {
                         self.asks.answered(session.info.id, &frame);
                     } else {
-                        self.metrics.requests.inc();
+                        session.state.tally.count(&self.metrics.requests, &frame, || kind(frame.code));
                         self.dispatch(&frame, session, &mut sends);
                     }
                 }
@@ -143,6 +149,26 @@ impl Service for Remoting {
         self.pops().forget_all(session);
         self.members.closed(session.info.id);
         self.asks.closed(session.info.id);
+    }
+}
+
+/// How a request is counted.
+fn kind(code: i32) -> Kind {
+    let name = match BrokerCode::of(code) {
+        BrokerCode::Unknown(_) => None,
+        known => Some(format!("{known:?}")),
+    };
+    Kind { role: "broker", name }
+}
+
+/// What refusals of this request tell too.
+fn refusal_fields(code: BrokerCode) -> &'static [ExtField<'static>] {
+    match code {
+        BrokerCode::SendMessage | BrokerCode::SendMessageV2 | BrokerCode::SendBatchMessage => {
+            &reply::SEND_FIELDS
+        }
+        BrokerCode::RecallMessage => &[reply::REGION_FIELD],
+        _ => &[],
     }
 }
 
@@ -233,7 +259,7 @@ impl Remoting {
             BrokerCode::Unknown(code) => Err(not_supported(code)),
         };
         if let Err(refusal) = handled {
-            refuse(frame, session, &refusal);
+            refuse(frame, session, &refusal, refusal_fields(code));
         }
     }
 
@@ -319,6 +345,7 @@ impl Remoting {
             members: &self.members,
             broker_name: &self.identity.name,
             names: self.names.as_deref(),
+            lookup: &self.lookup,
             modes: &self.modes,
             acks: &self.appends.acks,
         }

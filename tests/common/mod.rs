@@ -9,6 +9,7 @@
 )]
 
 pub mod fastjson;
+pub mod observed;
 pub mod oracle;
 pub mod remoting;
 
@@ -108,12 +109,14 @@ impl Server {
 
     /// `kill -9`.
     pub fn kill(&mut self) {
+        self.observe();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, and how it ended.
     pub fn terminate(&mut self) -> ExitStatus {
+        self.observe();
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.child.wait().unwrap()
@@ -131,6 +134,13 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Keeps what it was asked.
+    fn observe(&self) {
+        if let Some(metrics) = try_http(self.admin, "GET", "/metrics", &[], b"") {
+            observed::requests(&metrics.text());
+        }
     }
 
     fn wait_ready(&self) {
@@ -173,6 +183,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if !thread::panicking() {
+            self.observe();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {

@@ -23,7 +23,7 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// A connection that asks one request at a time, as a Java client of version 5.5.0 would.
+/// A connection that asks one request at a time, as a client of version 5.5.0 in a language without a name would.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -70,7 +70,7 @@ impl Connection {
             fields.iter().map(|(name, value)| (name.as_str(), ExtValue::Text(value))).collect();
         let opaque = self.opaque;
         let head =
-            Request { serialize, code, opaque, oneway, language: language::JAVA, version: VERSION_5_5_0 };
+            Request { serialize, code, opaque, oneway, language: language::OTHER, version: VERSION_5_5_0 };
         let mut bytes = BytesMut::new();
         encode::request(&mut bytes, head, &fields, body).unwrap();
         // Who closed the connection already says so when it is read.

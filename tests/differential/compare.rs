@@ -86,7 +86,7 @@ fn is_set(elements: &[Value]) -> bool {
 pub(crate) fn comparable(request_code: i32, reply: &Reply, addresses: &Addresses) -> Value {
     let body = match request_code {
         _ if reply.body.is_empty() => Value::Null,
-        11 | 361 => messages(&reply.body),
+        11 | 12 | 33 | 361 => messages(&reply.body),
         _ => fastjson::parse(&reply.body)
             .map_or_else(|| Value::String(String::from_utf8_lossy(&reply.body).into_owned()), sorted),
     };
@@ -152,7 +152,14 @@ fn messages(mut body: &[u8]) -> Value {
 fn masked(value: Value, addresses: &Addresses) -> Value {
     match value {
         Value::Object(members) => {
-            let mask = |(name, value)| (masked_text(name, addresses), masked(value, addresses));
+            let mask = |(name, value): (String, Value)| {
+                let value = if name == "delayTime" && value.as_i64().is_some_and(is_moment) {
+                    "<moment>".into()
+                } else {
+                    masked(value, addresses)
+                };
+                (masked_text(name, addresses), value)
+            };
             members.into_iter().map(mask).collect()
         }
         Value::Array(elements) => elements.into_iter().map(|value| masked(value, addresses)).collect(),
@@ -177,6 +184,11 @@ fn masked_text(text: String, addresses: &Addresses) -> String {
     let (before, port) = text.split_at(at);
     let after = port["127.0.0.1:".len()..].trim_start_matches(|digit: char| digit.is_ascii_digit());
     format!("{before}<peer>{after}")
+}
+
+/// Whether so many milliseconds may have passed since an earlier request.
+fn is_moment(number: i64) -> bool {
+    (1..600_000).contains(&number)
 }
 
 /// Whether a number is a time of this century's second decade or later, in milliseconds; times that cases give are before.

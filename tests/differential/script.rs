@@ -54,6 +54,15 @@ enum To {
     Broker,
 }
 
+impl To {
+    fn role(self) -> Role {
+        match self {
+            Self::Namesrv => "name_server",
+            Self::Broker => "broker",
+        }
+    }
+}
+
 /// A request to the broker.
 pub(crate) fn ask(code: i32, name: &str, fields: &str) -> Case {
     let fields = fields_of(fields);
@@ -108,9 +117,9 @@ impl Case {
     /// Whether asking again changes nothing, so that an answer may be asked for until it has settled: the oracle indexes
     /// messages and registers topics behind the reply.
     fn is_read(&self) -> bool {
-        const WRITES: [i32; 23] = [
-            10, 15, 17, 34, 35, 36, 37, 41, 42, 100, 102, 103, 104, 205, 216, 217, 310, 318, 320, 322, 327,
-            370, 904,
+        const WRITES: [i32; 31] = [
+            10, 15, 17, 18, 34, 35, 36, 37, 41, 42, 100, 102, 103, 104, 200, 205, 207, 215, 216, 217, 222,
+            225, 310, 314, 318, 320, 322, 327, 353, 370, 904,
         ];
         !WRITES.contains(&self.code)
     }
@@ -149,8 +158,12 @@ pub(crate) struct Pair {
     serialize: Serialize,
     values: BTreeMap<&'static str, String>,
     settle_rounds: u32,
-    pub(crate) asked: usize,
+    /// The request codes of the cases asked, by `script/case`.
+    pub(crate) asked: Vec<(String, Role, i32)>,
 }
+
+/// Who is asked, as Halley's metrics call it.
+pub(crate) type Role = &'static str;
 
 struct Peer {
     addresses: compare::Addresses,
@@ -178,7 +191,7 @@ impl Pair {
             serialize,
             values: BTreeMap::new(),
             settle_rounds: SETTLE_ROUNDS_MAX,
-            asked: 0,
+            asked: Vec::new(),
         }
     }
 
@@ -210,8 +223,8 @@ impl Pair {
         if self.serialize == Serialize::Binary && i16::try_from(case.code).is_err() {
             return Vec::new();
         }
-        self.asked += 1;
         let name = format!("{script}/{}", case.name);
+        self.asked.push((name.clone(), case.to.role(), case.code));
         let case = self.filled_in(script, case);
         loop {
             let found = self.compare_once(&name, &case);

@@ -1,6 +1,9 @@
 //! The requests, as scripts in the order of request codes. A case is a line: code, name, fields.
 
-use crate::script::{Case, Script, Step, ask, ask_namesrv, batch_of};
+use crate::{
+    administration,
+    script::{Case, Script, Step, ask, ask_namesrv, batch_of},
+};
 use std::time::Duration;
 
 pub(crate) fn all() -> Vec<Script> {
@@ -26,21 +29,30 @@ pub(crate) fn all() -> Vec<Script> {
         script("check-client", check_client()),
         script("unknown", unknown()),
         script("brokers", crate::brokers::steps()),
+        script("groups", administration::groups()),
+        script("topic-lists", administration::topics()),
+        script("consumption", administration::consumption()),
+        script("connections", administration::connections()),
+        script("queries", administration::queries()),
+        script("counters", administration::counters()),
     ]
 }
 
 const CREATE: &str = "topic={T}; defaultTopic=TBW102; readQueueNums=4; writeQueueNums=4; perm=6; topicFilterType=SINGLE_TAG; topicSysFlag=0; order=false";
-const SEND: &str = "a={T}p; b={T}; c=TBW102; d=4; e=0; f=0; g=1700000000000; h=0; i=KEYS\x01k1\x02TAGS\x01a\x02; j=0; k=false; m=false";
+pub(crate) const SEND: &str = "a={T}p; b={T}; c=TBW102; d=4; e=0; f=0; g=1700000000000; h=0; i=KEYS\x01k1\x02TAGS\x01a\x02; j=0; k=false; m=false";
 const SEND_LONG: &str = "producerGroup={T}p; topic={T}; defaultTopic=TBW102; defaultTopicQueueNums=4; queueId=0; sysFlag=0; bornTimestamp=1700000000000; flag=7; properties=TAGS\x01b\x02; reconsumeTimes=0; unitMode=false; batch=false";
-const PULL: &str = "consumerGroup={T}g; topic={T}; queueId=0; queueOffset=0; maxMsgNums=32; sysFlag=4; commitOffset=0; suspendTimeoutMillis=0; subscription=*; subVersion=0; expressionType=TAG";
+pub(crate) const PULL: &str = "consumerGroup={T}g; topic={T}; queueId=0; queueOffset=0; maxMsgNums=32; sysFlag=4; commitOffset=0; suspendTimeoutMillis=0; subscription=*; subVersion=0; expressionType=TAG";
+/// A subscription to everything, see [`consumer`].
+pub(crate) const ALL: &str =
+    r#""subString":"*","tagsSet":[],"codeSet":[],"subVersion":1,"expressionType":"TAG""#;
 const QUEUE: &str = "topic={T}; queueId=0";
 const GROUP_QUEUE: &str = "consumerGroup={T}g; topic={T}; queueId=0";
 
-fn create() -> Case {
+pub(crate) fn create() -> Case {
     ask(17, "create", CREATE)
 }
 
-fn send_one(name: &str, tag: &str) -> Case {
+pub(crate) fn send_one(name: &str, tag: &str) -> Case {
     ask(310, name, SEND)
         .with(&format!("i=TAGS\x01{tag}\x02n\x01{}\x02UNIQ_KEY\x01{name}\x02", name.len()))
         .body(name)
@@ -239,10 +251,9 @@ fn recall() -> Vec<Step> {
 fn send_back() -> Vec<Step> {
     const BACK: &str = "offset={m.offset}; group={T}g; delayLevel=1; originMsgId={m.msgId}; originTopic={T}; unitMode=false; maxReconsumeTimes=16";
     let back = |name: &str, fields: &str| ask(36, name, BACK).with(fields);
-    let all = r#""subString":"*","tagsSet":[],"codeSet":[],"subVersion":1,"expressionType":"TAG""#;
     let mut steps: Vec<Step> = vec![
         create().into(),
-        heartbeat("make the group", &consumer("c1", "{T}g", "CLUSTERING", all)),
+        heartbeat("make the group", &consumer("c1", "{T}g", "CLUSTERING", ALL)),
         send_one("m", "a").keep("m").into(),
         back("after level 1", "").into(),
         ask(11, "comes back", PULL).with("topic=%RETRY%{T}g").into(),
@@ -457,12 +468,12 @@ fn search() -> Vec<Step> {
     steps
 }
 
-fn heartbeat(name: &str, body: &str) -> Step {
+pub(crate) fn heartbeat(name: &str, body: &str) -> Step {
     ask(34, name, "").body(body).into()
 }
 
 /// A consumer that subscribes to `{T}`, with these members of its subscription.
-fn consumer(client: &str, group: &str, model: &str, subscription: &str) -> String {
+pub(crate) fn consumer(client: &str, group: &str, model: &str, subscription: &str) -> String {
     format!(
         r#"{{"clientID":"{client}","producerDataSet":[],"consumerDataSet":[{{"groupName":"{group}","consumeType":"CONSUME_PASSIVELY","messageModel":"{model}","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","unitMode":false,"subscriptionDataSet":[{{"topic":"{{T}}","classFilterMode":false,{subscription}}}]}}]}}"#
     )
@@ -472,24 +483,23 @@ fn consumer(client: &str, group: &str, model: &str, subscription: &str) -> Strin
 fn clients() -> Vec<Step> {
     const LEAVE: &str = "clientID=c1; consumerGroup={T}g; producerGroup={T}p";
     let list = |name: &str, fields: &str| ask(38, name, "consumerGroup={T}g").with(fields);
-    let all = r#""subString":"*","tagsSet":[],"codeSet":[],"subVersion":1,"expressionType":"TAG""#;
     let mut steps: Vec<Step> = vec![
         create().into(),
         list("nobody", "").into(),
-        heartbeat("a consumer", &consumer("c1", "{T}g", "CLUSTERING", all)),
+        heartbeat("a consumer", &consumer("c1", "{T}g", "CLUSTERING", ALL)),
         list("the consumer", "").into(),
         ask_namesrv(105, "its retry topic", "topic=%RETRY%{T}g").into(),
         ask(30, "its retry topic's end", "topic=%RETRY%{T}g; queueId=0").into(),
-        heartbeat("again", &consumer("c1", "{T}g", "CLUSTERING", all)),
+        heartbeat("again", &consumer("c1", "{T}g", "CLUSTERING", ALL)),
         heartbeat(
             "a producer",
             r#"{"clientID":"c1","producerDataSet":[{"groupName":"{T}p"}],"consumerDataSet":[]}"#,
         ),
         heartbeat("nothing at all", r#"{"clientID":"c1"}"#),
         heartbeat("no client", r#"{"producerDataSet":[{"groupName":"{T}p"}]}"#),
-        heartbeat("an illegal group", &consumer("c1", "{T} x", "CLUSTERING", all)),
+        heartbeat("an illegal group", &consumer("c1", "{T} x", "CLUSTERING", ALL)),
         list("the illegal group", "consumerGroup={T} x").into(),
-        heartbeat("broadcasting", &consumer("c2", "{T}b", "BROADCASTING", all)),
+        heartbeat("broadcasting", &consumer("c2", "{T}b", "BROADCASTING", ALL)),
         list("the broadcasting group", "consumerGroup={T}b").into(),
         heartbeat(
             "SQL92 that is wrong",
@@ -515,7 +525,7 @@ fn clients() -> Vec<Step> {
     steps.extend([
         ask(35, "leave", LEAVE).into(),
         list("after leaving", "").into(),
-        heartbeat("back", &consumer("c1", "{T}g", "CLUSTERING", all)),
+        heartbeat("back", &consumer("c1", "{T}g", "CLUSTERING", ALL)),
         Step::Reconnect,
         list("after the connection was closed", "").into(),
     ]);

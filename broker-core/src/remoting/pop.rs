@@ -8,7 +8,7 @@ pub(super) use waiting::{Parked, is_pop};
 
 use super::BrokerSession;
 use crate::{
-    answers::{Refusal, answer, request_of},
+    answers::{Refusal, answer, refuse, request_of},
     catalog::Catalog,
     clock,
     held::RequestId,
@@ -493,13 +493,6 @@ fn succeed_unremarked(id: RequestId, oneway: bool, session: &mut BrokerSession, 
 }
 
 /// An error, with the header that RocketMQ's reply has all the same.
-fn refuse(frame: &Frame<'_>, session: &mut BrokerSession, refusal: &Refusal, fields: &[ExtField<'_>]) {
-    if !frame.is_oneway() {
-        let id = request_of(frame);
-        answer(session.out.head(), id, refusal.code, Some(&refusal.remark), fields, b"");
-    }
-}
-
 /// What would be popped next, without an expression, and how much is left (`PeekMessageProcessor.peekMsgFromQueue`).
 fn peek(popper: &Popper, asked: &Asked, number: u32, records_max: usize) -> (Vec<Bytes>, i64) {
     let retry_queues = popper.catalog.get(&asked.retry_topic).map_or(0, |topic| topic.read_queues);

@@ -15,7 +15,7 @@ use crate::{
 use halley_machine::delay::{DELAY_MS_MAX, Due, TIMER_TOPIC};
 use halley_model::{GroupConfig, GroupName, LogOffset, RecordBody, RecordView, TopicName, id, property};
 use halley_wire::{
-    Frame, RecallHandle, ResponseCode,
+    Frame, RecallHandle, ResponseCode, reply,
     request::{RecallMessage, SendBack},
 };
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl Retries<'_> {
                     request,
                     ResponseCode::Success,
                     None,
-                    &[("msgId", handle.unique_key.as_str().into())],
+                    &[("msgId", handle.unique_key.as_str().into()), reply::REGION_FIELD],
                     b"",
                 );
             });

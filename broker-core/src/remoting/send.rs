@@ -25,7 +25,7 @@ use halley_model::{
 use halley_store::{Placed, StageError, Staging};
 use halley_wire::{
     BrokerCode, Frame, RecallHandle, ResponseCode, batch,
-    reply::SendMessageResponse,
+    reply::{self, SendMessageResponse},
     request::{SendForm, SendMessage},
 };
 use place::Place;
@@ -222,7 +222,8 @@ impl Sends<'_> {
         self.metrics.refused.inc();
         self.stats.put_failed();
         if !send.oneway {
-            answer(session.out.head(), send.request, refusal.code, Some(&refusal.remark), &[], b"");
+            let (code, remark) = (refusal.code, Some(&*refusal.remark));
+            answer(session.out.head(), send.request, code, remark, &reply::SEND_FIELDS, b"");
         }
     }
 

@@ -60,6 +60,14 @@ fn head(serialize: Serialize, code: ResponseCode, opaque: i32, remark: Option<&s
     Head { serialize, code: code.number(), language, version, opaque, flag: flag::REPLY, remark }
 }
 
+/// What every reply to a send tells, refusals too: the region and the trace switch (`SendMessageProcessor.preSend`, 5.5,
+/// with default settings).
+pub const SEND_FIELDS: [ExtField<'static>; 2] = [REGION_FIELD, ("TRACE_ON", ExtValue::Boolean(true))];
+
+/// What every reply to the recall of a message tells; without it Java clients trace no recall
+/// (`RecallMessageProcessor`, `DefaultRecallMessageTraceHook`, 5.5).
+pub const REGION_FIELD: ExtField<'static> = ("MSG_REGION", ExtValue::Text("DefaultRegion"));
+
 /// Where a message was stored (`SendMessageResponseHeader`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendMessageResponse<'a> {
@@ -76,17 +84,17 @@ pub struct SendMessageResponse<'a> {
 }
 
 impl<'a> SendMessageResponse<'a> {
-    /// The ext fields, with the region and trace switch that every RocketMQ reply to a send has
-    /// (`SendMessageProcessor`, 5.5, with default settings).
+    /// The ext fields, with [`SEND_FIELDS`].
     pub fn fields(&self) -> [ExtField<'_>; 7] {
+        let [region, trace] = SEND_FIELDS;
         [
             ("msgId", ExtValue::Text(&self.message_id)),
             ("queueId", self.queue_id.into()),
             ("queueOffset", self.queue_offset.into()),
             ("transactionId", self.transaction_id.as_deref().into()),
             ("recallHandle", self.recall_handle.as_deref().into()),
-            ("MSG_REGION", ExtValue::Text("DefaultRegion")),
-            ("TRACE_ON", ExtValue::Boolean(true)),
+            region,
+            trace,
         ]
     }
 

@@ -3,9 +3,9 @@
 //! A handle that is stale is answered like one that is not: RocketMQ writes acknowledgements down and finds out later that
 //! they belong to nothing.
 
-use super::{NO_REMARK, illegal_queue, no_topic, refuse, succeed_unremarked};
+use super::{NO_REMARK, illegal_queue, no_topic, succeed_unremarked};
 use crate::{
-    answers::{Refusal, request_of, succeed},
+    answers::{Refusal, refuse, request_of, succeed},
     catalog::Catalog,
     clock,
     pop::{Pops, Slot},
