@@ -141,10 +141,22 @@ maxTransferCountOnMessageInDisk=1024
 mappedFileSizeCommitLog=104857600" "$root/scripts/rocketmq.sh" "$1"
 }
 
+# What the processes were asked, for scripts/compat.py.
+observe() {
+  local seen=${CARGO_TARGET_DIR:-$root/target}/tmp/compat name address
+  mkdir -p "$seen"
+  for name in namesrv $(seq "$brokers" | while read -r number; do broker_name "$number"; done); do
+    address=$(grep -o 'admin=[0-9.:]*' "$logs/$name.log" | tail -n 1)
+    curl -sf "http://${address#admin=}/metrics" | grep '^halley_remoting_requests_total{' |
+      sed 's/\\/\\\\/g; s/"/\\"/g; s/.*/{"requests": "&"}/' >>"$seen/rocketmq-test.jsonl" || true
+  done
+}
+
 stop() {
   if [ "$server" = rocketmq ]; then
     rocketmq down
   elif [ ${#halley_processes[@]} -gt 0 ]; then
+    observe
     kill "${halley_processes[@]}" 2>/dev/null || true
   fi
 }

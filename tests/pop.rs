@@ -5,7 +5,7 @@
 mod common;
 
 use bytes::BytesMut;
-use common::{Rocketmq, Server, clients, eventually, oracle::Oracle};
+use common::{Rocketmq, Server, clients, consumer::Consumer, eventually, oracle::Oracle};
 use halley_wire::{
     BrokerCode, ExtValue, Limits, Serialize,
     encode::{self, Request},
@@ -17,9 +17,8 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    process::{Child, ChildStdout, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -520,46 +519,10 @@ fn binary_headers_have_no_room_for_these_codes() {
     assert_eq!((reply.code, reply.remark.as_str()), (3, " request type 3442 not supported"));
 }
 
-/// A running consumer, and what it prints.
-struct Running {
-    child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
-}
-
-impl Running {
-    fn start(server: &Server, arguments: &[&str]) -> Option<Self> {
-        let namesrv = server.namesrv.to_string();
-        let arguments: Vec<_> = ["consume", &namesrv].iter().chain(arguments).copied().collect();
-        let mut command = Rocketmq::Java5.command(&clients()?, &arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Some(Self { child, lines })
-    }
-
-    /// The next message.
-    fn message(&mut self) -> Value {
-        loop {
-            let line = self.lines.next().expect("the consumer runs").unwrap();
-            if let Ok(message @ Value::Object(_)) = serde_json::from_str(&line) {
-                return message;
-            }
-        }
-    }
-
-    /// Everything up to its end, messages only.
-    fn rest(&mut self) -> Vec<Value> {
-        let lines = self.lines.by_ref().map_while(Result::ok);
-        let messages = lines.filter_map(|line| serde_json::from_str(&line).ok()).collect();
-        assert!(self.child.wait().unwrap().success(), "{messages:?}");
-        messages
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A Java consumer whose queues the broker shares out; `None` without clients.
+fn consume(server: &Server, more: &[&str]) -> Option<Consumer> {
+    let arguments = [&["T", "g", "--pop"], more].concat();
+    Some(Consumer::start(Rocketmq::Java5, &clients()?, server, &arguments))
 }
 
 fn bodies(messages: &[Value]) -> BTreeSet<String> {
@@ -579,7 +542,7 @@ fn java_consumers_pop_and_retry() {
         client.produce("T", n % 2, "a", &format!("m{n}"));
     }
     // Two messages are refused once: the client hides them for ten seconds, then they come through the retry topic.
-    let mut consumer = Running::start(&server, &["T", "g", "--pop", "--fail", "2", "--expect", "8"]).unwrap();
+    let mut consumer = consume(&server, &["--fail", "2", "--expect", "8"]).unwrap();
     let messages = consumer.rest();
     assert_eq!((messages.len(), bodies(&messages).len()), (8, 8), "{messages:?}");
     let retried: Vec<_> = messages.iter().filter(|message| message["reconsumeTimes"] == 1).collect();
@@ -605,46 +568,27 @@ fn java_consumers_share_one_queue_and_take_over_from_a_killed_one() {
     client.create_topic("T", 1);
     client.set_mode("T", "g", 0);
     client.produce("T", 0, "a", "hangs");
-    let mut hanging =
-        Running::start(&server, &["T", "g", "--pop", "--hang", "--invisible-ms", "5000"]).unwrap();
+    let mut hanging = consume(&server, &["--hang", "--invisible-ms", "5000"]).unwrap();
     let hung = hanging.message();
     // More consumers than queues: each of the others gets some of one queue's messages.
-    let mut others: Vec<_> = (0..2)
-        .map(|_| Running::start(&server, &["T", "g", "--pop", "--invisible-ms", "5000"]).unwrap())
-        .collect();
-    hanging.child.kill().unwrap();
+    let mut others = [(); 2].map(|()| consume(&server, &["--invisible-ms", "5000"]).unwrap());
+    hanging.kill();
     let mut seen = [BTreeSet::new(), BTreeSet::new()];
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        let mut inputs = Vec::new();
-        for (at, other) in others.iter_mut().enumerate() {
-            inputs.push(other.child.stdin.take());
-            let sender = sender.clone();
-            scope.spawn(move || {
-                for message in other.lines.by_ref().map_while(Result::ok) {
-                    if let Ok(message @ Value::Object(_)) = serde_json::from_str(&message) {
-                        let _ = sender.send((at, message));
-                    }
-                }
-            });
-        }
-        let mut back = None;
-        for n in 0.. {
-            client.produce("T", 0, "a", &format!("m{n}"));
-            while let Ok((at, message)) = receiver.recv_timeout(Duration::from_millis(20)) {
-                if message["body"] == hung["body"] {
-                    back = Some(message.clone());
-                }
-                seen[at].insert(message["body"].to_string());
+    let mut back = None;
+    for n in 0.. {
+        client.produce("T", 0, "a", &format!("m{n}"));
+        for (other, seen) in others.iter_mut().zip(&mut seen) {
+            while let Some(message) = other.message_within(Duration::from_millis(10)) {
+                seen.insert(message["body"].to_string());
+                back = back.or_else(|| (message["body"] == hung["body"]).then_some(message));
             }
-            if back.is_some() && seen.iter().all(|seen: &BTreeSet<_>| !seen.is_empty()) {
-                break;
-            }
-            assert!(n < 2000, "the killed consumer's message came back: {back:?}; {seen:?}");
         }
-        assert!(back.unwrap()["reconsumeTimes"].as_i64() >= Some(1));
-        drop(inputs);
-    });
+        if back.is_some() && seen.iter().all(|seen| !seen.is_empty()) {
+            break;
+        }
+        assert!(n < 2000, "the killed consumer's message came back: {back:?}; {seen:?}");
+    }
+    assert!(back.unwrap()["reconsumeTimes"].as_i64() >= Some(1));
 }
 
 #[test]
@@ -659,7 +603,7 @@ fn java_consumers_pull_from_queues_that_the_broker_shares_out() {
         client.produce("T", n % 4, "a", &format!("m{n}"));
     }
     // Without a mode the group pulls; which queues are its members' is the broker's to say.
-    let mut consumer = Running::start(&server, &["T", "g", "--pop", "--expect", "8"]).unwrap();
+    let mut consumer = consume(&server, &["--expect", "8"]).unwrap();
     assert_eq!(bodies(&consumer.rest()).len(), 8);
 }
 
@@ -861,4 +805,15 @@ fn answers_are_those_of_rocketmq() {
     }
     assert!(differences.is_empty());
     assert_eq!(ours.lines().count(), theirs.lines().count());
+    for code in [
+        BrokerCode::PopMessage,
+        BrokerCode::AckMessage,
+        BrokerCode::PeekMessage,
+        BrokerCode::ChangeMessageInvisibleTime,
+        BrokerCode::Notification,
+        BrokerCode::PollingInfo,
+        BrokerCode::BatchAckMessage,
+    ] {
+        common::observed::write(&serde_json::json!({"compared": {"role": "broker", "code": code.number()}}));
+    }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Rocketmq, Server, Sink, clients, eventually};
+use common::{Rocketmq, Server, Sink, clients, consumer::Consumer, eventually};
 use serde_json::Value;
 use std::{collections::BTreeSet, path::Path};
 
@@ -155,27 +155,11 @@ fn an_invalid_sql92_subscription_is_refused_like_rocketmq_does() {
 fn members_of_a_group_share_the_queues() {
     let Some(clients) = clients() else { return };
     let server = Server::start("buses: {shared: {queues: 4}}\n");
-    let namesrv = server.namesrv.to_string();
-    let mut running: Vec<_> = (0..2)
-        .map(|_| {
-            let mut command = Rocketmq::Java5.command(&clients, &["consume", &namesrv, "BUS_shared", "pair"]);
-            command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap()
-        })
-        .collect();
-    let mut lines: Vec<_> = running
-        .iter_mut()
-        .map(|child| std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap())))
-        .collect();
+    let start = || Consumer::start(Rocketmq::Java5, &clients, &server, &["BUS_shared", "pair"]);
     // The second member's arrival is told to the first at once: both end with two of the four queues.
-    for reader in &mut lines {
-        let mut assigned = String::new();
-        while assigned != "ASSIGNED 2" {
-            assigned = reader.next().expect("the consumer runs").unwrap();
-        }
-    }
-    for mut child in running {
-        drop(child.stdin.take());
-        child.wait().unwrap();
+    let mut members = [start(), start()];
+    for member in &mut members {
+        member.wait("ASSIGNED 2");
     }
 }
 

@@ -8,6 +8,7 @@
     reason = "shared by several test binaries; tests start processes"
 )]
 
+pub mod consumer;
 pub mod fastjson;
 pub mod observed;
 pub mod oracle;

@@ -216,7 +216,7 @@ func consume(arguments []string) bool {
 	expect := flags.Int("expect", -1, "messages to wait for; without it, until standard input is closed")
 	tag := flags.String("tag", "*", "tag expression")
 	sql := flags.String("sql", "", "SQL92 expression")
-	from := flags.String("from", "first", "first or last")
+	from := flags.String("from", "first", "first, last, or the second of a time in milliseconds since the epoch")
 	broadcast := flags.Bool("broadcast", false, "every consumer gets every message")
 	orderly := flags.Bool("orderly", false, "one message of a queue after the other")
 	timeout := flags.Int("timeout-s", 60, "seconds to wait")
@@ -230,10 +230,19 @@ func consume(arguments []string) bool {
 		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{positional[0]})),
 		consumer.WithGroupName(positional[2]),
 		consumer.WithConsumerOrder(*orderly),
-		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 	}
-	if *from == "last" {
+	switch *from {
+	case "first":
+		options = append(options, consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
+	case "last":
 		options = append(options, consumer.WithConsumeFromWhere(consumer.ConsumeFromLastOffset))
+	default:
+		ms, err := strconv.ParseInt(*from, 10, 64)
+		if err != nil {
+			return failed(0, err)
+		}
+		options = append(options, consumer.WithConsumeFromWhere(consumer.ConsumeFromTimestamp),
+			consumer.WithConsumeTimestamp(time.UnixMilli(ms).Format("20060102150405")))
 	}
 	if *broadcast {
 		options = append(options, consumer.WithConsumerModel(consumer.BroadCasting))

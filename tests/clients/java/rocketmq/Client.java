@@ -32,6 +32,7 @@ public final class Client {
         boolean good = switch (arguments.at(0, "a command")) {
             case "produce" -> Produce.run(arguments);
             case "consume" -> Consume.run(arguments);
+            case "lite" -> LitePull.run(arguments);
             case "transact" -> Transact.run(arguments);
             case "query" -> Query.run(arguments);
             case "request" -> Conversation.request(arguments);

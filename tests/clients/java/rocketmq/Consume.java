@@ -1,3 +1,5 @@
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 import java.lang.reflect.Method;
 import java.util.Base64;
 import java.util.List;
@@ -12,11 +14,13 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.exception.MQClientException;
+import org.apache.rocketmq.common.UtilAll;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 
 /**
- * {@code consume NAMESRV TOPIC GROUP [--expect N] [--tag "a || b"] [--sql "a > 1"] [--from first|last] [--broadcast] [--orderly]
+ * {@code consume NAMESRV TOPIC GROUP [--expect N] [--tag "a || b"] [--sql "a > 1"] [--from first|last|MS] [--broadcast] [--orderly]
  * [--fail N] [--retry-level L] [--max-reconsume N] [--pop] [--hang] [--invisible-ms N] [--timeout-s S]
  * [--serialize json|rocketmq]}
  *
@@ -24,7 +28,8 @@ import org.apache.rocketmq.common.message.MessageExt;
  * Prints {@code READY} once started and {@code ASSIGNED n} whenever the number of queues it consumes changes. With --fail, the
  * first N deliveries are refused and come back through the retry topic,
  * after the delay of level L if given, at most --max-reconsume times. With --pop, the broker shares out the queues (5.x), which it
- * does by POP where the group is set to it; with --hang, each message is printed and then never finished.
+ * does by POP where the group is set to it; with --hang, each message is printed and then never finished. --from MS begins with what was
+ * stored in the second of that time. A line {@code subscribe EXPRESSION} on standard input changes the subscription.
  */
 final class Consume {
     private final Arguments arguments;
@@ -45,9 +50,7 @@ final class Consume {
         String topic = arguments.at(2, "TOPIC");
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(arguments.at(3, "GROUP"));
         consumer.setNamesrvAddr(arguments.at(1, "NAMESRV"));
-        consumer.setConsumeFromWhere(arguments.text("from", "first").equals("first")
-            ? ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET
-            : ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET);
+        beginFrom(consumer, arguments.text("from", "first"));
         if (arguments.has("max-reconsume")) {
             consumer.setMaxReconsumeTimes(arguments.number("max-reconsume", 0));
         }
@@ -75,6 +78,17 @@ final class Consume {
         boolean good = awaitEnd(consumer);
         consumer.shutdown();
         return good;
+    }
+
+    private static void beginFrom(DefaultMQPushConsumer consumer, String where) {
+        switch (where) {
+            case "first" -> consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+            case "last" -> consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET);
+            default -> {
+                consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_TIMESTAMP);
+                consumer.setConsumeTimestamp(UtilAll.timeMillisToHumanString3(Long.parseLong(where)));
+            }
+        }
     }
 
     /** The enum MessageModel lies in another package in 4.x than in 5.x. */
@@ -119,7 +133,7 @@ final class Consume {
         CountDownLatch inputClosed = new CountDownLatch(1);
         if (openEnded) {
             Thread reader = new Thread(() -> {
-                awaitEndOfInput();
+                obeyInput(consumer);
                 inputClosed.countDown();
             });
             reader.setDaemon(true);
@@ -144,14 +158,15 @@ final class Consume {
         return true;
     }
 
-    private static void awaitEndOfInput() {
-        try {
-            while (System.in.read() >= 0) {
-                // What is typed means nothing.
+    /** Obeys what comes in until its end. */
+    private void obeyInput(DefaultMQPushConsumer consumer) {
+        new BufferedReader(new InputStreamReader(System.in)).lines().forEach(line -> {
+            try {
+                consumer.subscribe(arguments.at(2, "TOPIC"), line.substring("subscribe ".length()));
+            } catch (MQClientException error) {
+                Client.printError(0, error);
             }
-        } catch (java.io.IOException closed) {
-            // The same as its end.
-        }
+        });
     }
 
     private int assignedQueues(DefaultMQPushConsumer consumer) {
@@ -184,7 +199,7 @@ final class Consume {
         }
     }
 
-    private static void print(MessageExt message) {
+    static void print(MessageExt message) {
         new Json()
             .with("topic", message.getTopic())
             .with("queueId", message.getQueueId())
