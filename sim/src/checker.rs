@@ -3,11 +3,13 @@
 mod delivery;
 mod log;
 mod pops;
+mod retries;
 mod waiting;
 
 pub(crate) use delivery::DeliveryChecker;
 pub(crate) use log::{Content, Entry, Found, LogChecker};
 pub(crate) use pops::{Place, PopChecker};
+pub(crate) use retries::RetryChecker;
 pub(crate) use waiting::WaitingChecker;
 
 use std::fmt;
@@ -42,6 +44,8 @@ pub enum Check {
     /// A delayed message is delivered once and not before its time, one that was recalled in time never; a transaction's
     /// message once where it was committed, else never.
     Waiting,
+    /// A message that its consumer failed on comes again exactly as often as it may, and then is a dead letter.
+    Retries,
     /// An assertion inside the parts failed.
     Assertion,
 }
@@ -62,6 +66,7 @@ impl Check {
             Self::RetryPolicy => "retry policy",
             Self::Pops => "pops are hidden, then acknowledged or moved",
             Self::Waiting => "what waits comes once, in time, or never",
+            Self::Retries => "failed messages come again N times, then are dead letters",
             Self::Assertion => "assertion",
         }
     }

@@ -136,6 +136,10 @@ pub enum Happened {
     Popped,
     /// A popped message was not acknowledged in time and moved to the retry topic.
     Revived,
+    /// A message was sent back for another try.
+    SentBack,
+    /// A message was tried as often as it may be and became a dead letter of its group.
+    GivenUp,
     /// A queue went on from a commit with popped messages in flight.
     FlightsRestored,
     /// Delayed messages were due.
@@ -150,7 +154,7 @@ pub enum Happened {
 
 impl Happened {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Acknowledged,
         Self::RefusedFull,
         Self::UnknownKept,
@@ -167,6 +171,8 @@ impl Happened {
         Self::CursorRestored,
         Self::Popped,
         Self::Revived,
+        Self::SentBack,
+        Self::GivenUp,
         Self::FlightsRestored,
         Self::TimerDue,
         Self::Recalled,

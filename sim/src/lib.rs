@@ -11,6 +11,7 @@
 
 mod bridge;
 mod checker;
+mod failures;
 mod faults;
 mod message;
 mod node;
@@ -49,6 +50,8 @@ pub enum Bug {
 pub enum ShellBug {
     /// That a delayed message is done is stored before the message, not with it.
     DoneBeforeDelivery,
+    /// A group goes on behind a message that it could not send back.
+    RefusedSendBackPassed,
     /// A committed message is stored without the end of its transaction.
     CommitWithoutEnd,
 }
@@ -60,7 +63,9 @@ impl Bug {
         let delivery = [DeadLetterDropped, CursorPastOpen, RetryForgetsOrder].map(Self::Delivery);
         use halley_machine::pop::Canary::{CommitPastFlights, DueTooEarly};
         let pops = [CommitPastFlights, DueTooEarly].map(Self::Pop);
-        let shell = [ShellBug::DoneBeforeDelivery, ShellBug::CommitWithoutEnd].map(Self::Shell);
+        let shell =
+            [ShellBug::DoneBeforeDelivery, ShellBug::RefusedSendBackPassed, ShellBug::CommitWithoutEnd]
+                .map(Self::Shell);
         halley_store::Canary::ALL
             .into_iter()
             .map(Self::Store)

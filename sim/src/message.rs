@@ -17,6 +17,8 @@ pub(crate) const HOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Add
 
 const BUS: &str = "BUS_orders";
 const RETRIES: &str = "%RETRY%poppers_BUS_orders";
+const FAILED: &str = "%RETRY%failing";
+const GIVEN_UP: &str = "%DLQ%failing";
 const DEAD_LETTERS: &str = "%DLQ%target-";
 
 /// The topics of the simulated broker.
@@ -26,6 +28,10 @@ pub(crate) enum Topic {
     State,
     /// Messages of the bus that were popped and not acknowledged.
     Retries,
+    /// Messages that the failing group sent back.
+    Failed,
+    /// The dead letters of the failing group.
+    GivenUp,
     Timers,
     Halves,
     /// Of the target with this number.
@@ -38,6 +44,8 @@ impl Topic {
             Self::Bus => BUS.to_owned(),
             Self::State => STATE_TOPIC.to_owned(),
             Self::Retries => RETRIES.to_owned(),
+            Self::Failed => FAILED.to_owned(),
+            Self::GivenUp => GIVEN_UP.to_owned(),
             Self::Timers => TIMER_TOPIC.to_owned(),
             Self::Halves => HALF_TOPIC.to_owned(),
             Self::DeadLetters(target) => format!("{DEAD_LETTERS}{target}"),
@@ -49,6 +57,8 @@ impl Topic {
             BUS => Some(Self::Bus),
             STATE_TOPIC => Some(Self::State),
             RETRIES => Some(Self::Retries),
+            FAILED => Some(Self::Failed),
+            GIVEN_UP => Some(Self::GivenUp),
             TIMER_TOPIC => Some(Self::Timers),
             HALF_TOPIC => Some(Self::Halves),
             _ => name.strip_prefix(DEAD_LETTERS)?.parse().ok().map(Self::DeadLetters),
@@ -123,7 +133,7 @@ impl Event {
         ] {
             assert!(property::push(&mut properties, key, value), "no value holds a separator");
         }
-        Message { topic: Topic::Bus, queue: self.queue, body, properties }
+        Message::new(Topic::Bus, self.queue, body, properties)
     }
 }
 
@@ -164,12 +174,12 @@ impl Waiting {
         match self.kind {
             Kind::Delayed { at } => {
                 Due::At(at).detour(&own, BUS, queue, now, &mut properties);
-                Message { topic: Topic::Timers, queue: 0, body, properties }
+                Message::new(Topic::Timers, 0, body, properties)
             }
             Kind::Transaction { .. } => {
                 push(&mut own, property::REAL_TOPIC, BUS);
                 push(&mut own, property::REAL_QUEUE, &queue.to_string());
-                Message { topic: Topic::Halves, queue: 0, body, properties: own }
+                Message::new(Topic::Halves, 0, body, own)
             }
         }
     }
@@ -205,20 +215,25 @@ fn key_hash(key: &str) -> u32 {
 pub(crate) struct Message {
     pub(crate) topic: Topic,
     pub(crate) queue: QueueId,
+    pub(crate) reconsume_times: i32,
     pub(crate) body: Vec<u8>,
     pub(crate) properties: Vec<u8>,
 }
 
 impl Message {
+    fn new(topic: Topic, queue: QueueId, body: Vec<u8>, properties: Vec<u8>) -> Self {
+        Self { topic, queue, reconsume_times: 0, body, properties }
+    }
+
     /// A record of the state topic.
     pub(crate) fn state(body: Vec<u8>) -> Self {
-        Self { topic: Topic::State, queue: 0, body, properties: Vec::new() }
+        Self::new(Topic::State, 0, body, Vec::new())
     }
 
     /// A message that has waited, as it is delivered.
     pub(crate) fn delivered(body: &RecordBody<'_>) -> Self {
         let RecordBody { queue, body, properties, .. } = *body;
-        Self { topic: Topic::Bus, queue, body: body.to_vec(), properties: properties.to_vec() }
+        Self::new(Topic::Bus, queue, body.to_vec(), properties.to_vec())
     }
 
     /// The recall of the delayed event with this number.
@@ -226,7 +241,7 @@ impl Message {
         let (mut asked, mut properties) = (Vec::new(), Vec::new());
         push(&mut asked, property::TIMER_DELETE_KEY, &format!("{BUS}_{number}"));
         Due::At(at).detour(&asked, BUS, 0, now, &mut properties);
-        Self { topic: Topic::Timers, queue: 0, body: b"0".to_vec(), properties }
+        Self::new(Topic::Timers, 0, b"0".to_vec(), properties)
     }
 
     /// The dead letter of a record: it keeps body and properties and says where it comes from.
@@ -241,14 +256,21 @@ impl Message {
         ] {
             assert!(property::push(&mut properties, key, value), "no value holds a separator");
         }
-        Self { topic: Topic::DeadLetters(target), queue: 0, body: record.body().to_vec(), properties }
+        Self::new(Topic::DeadLetters(target), 0, record.body().to_vec(), properties)
     }
 
     /// A popped message as it stands in the retry topic.
     pub(crate) fn retry(record: &RecordView<'_>) -> Self {
         let changes = [(property::ORIGIN_GROUP, "poppers".to_owned())];
         let properties = property::with(record.properties(), &changes);
-        Self { topic: Topic::Retries, queue: 0, body: record.body().to_vec(), properties }
+        Self::new(Topic::Retries, 0, record.body().to_vec(), properties)
+    }
+
+    /// A message that the failing group sent back, as it stands in its retry topic or among its dead letters.
+    pub(crate) fn sent_back(record: &RecordView<'_>, topic: Topic) -> Self {
+        let reconsume_times = record.reconsume_times() + 1;
+        let (body, properties) = (record.body().to_vec(), record.properties().to_vec());
+        Self { reconsume_times, ..Self::new(topic, 0, body, properties) }
     }
 
     pub(crate) fn record<'a>(&'a self, topic: &'a str, now: Millis) -> RecordBody<'a> {
@@ -259,7 +281,7 @@ impl Message {
             system_flag: 0,
             born: now,
             born_host: HOST,
-            reconsume_times: 0,
+            reconsume_times: self.reconsume_times,
             prepared_offset: 0,
             body: &self.body,
             properties: &self.properties,

@@ -34,6 +34,7 @@ pub(crate) struct Node {
     pub(crate) is_stopping: bool,
     consumer: Vec<QueueOffset>,
     pub(crate) pops: crate::pops::Pops,
+    pub(crate) failing: crate::failures::Failing,
     /// A snapshot that waits until the log is acknowledged up to this.
     waiting_snapshot: Option<(LogOffset, Vec<u8>)>,
 }
@@ -84,12 +85,14 @@ impl Node {
             is_stopping: false,
             consumer: Vec::new(),
             pops: crate::pops::Pops::default(),
+            failing: crate::failures::Failing::default(),
             waiting_snapshot: None,
         };
         node.create_topics(scene)?;
         node.open_streams(scene)?;
         node.resume_consumer(scene)?;
         node.resume_pops(scene)?;
+        node.resume_failing(scene);
         for (wait, what) in [
             (0, Inside::WriteLog),
             (scene.plan.flush_gap, Inside::Flush),
@@ -195,7 +198,7 @@ impl Node {
                     Content::Letter { stream, offset } => letters.push((stream, offset)),
                     Content::Retry { topic, queue, offset } => retries.push(((topic, queue), offset)),
                     Content::Half(number) => halves.push((number, entry.placed.queue_offset)),
-                    Content::Delayed | Content::State => {}
+                    Content::SentBack { .. } | Content::Delayed | Content::State => {}
                 }
             }
         }
@@ -358,12 +361,15 @@ impl Node {
             && self.nothing_waits()
             && self.deliveries_are_quiet()
             && self.pops_are_quiet()
+            && self.failures_are_quiet()
     }
 
     fn create_topics(&mut self, scene: &mut Scene) -> Result<(), Violation> {
         let letters = (0..scene.plan.targets.len()).map(|target| (Topic::DeadLetters(target), 1));
         let retries = scene.plan.pop_gap.map(|_| (Topic::Retries, 1));
-        for (topic, queues) in [(Topic::Bus, scene.plan.queues)].into_iter().chain(letters).chain(retries) {
+        let failures = scene.plan.tries_max.map(|_| [(Topic::Failed, 1), (Topic::GivenUp, 1)]);
+        let bus = [(Topic::Bus, scene.plan.queues)].into_iter();
+        for (topic, queues) in bus.chain(letters).chain(retries).chain(failures.into_iter().flatten()) {
             let name = topic_name(topic);
             let created = self.tables.topics.ensure(&name, queues);
             let created = created.or_else(|error| violated(Check::Assertion, error.to_string()))?;
@@ -431,16 +437,20 @@ fn check_recovered(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(), Vio
     }
     let letters = scene.log.entries().filter_map(|entry| match entry.content {
         Content::Letter { stream, offset } => Some((stream, offset)),
-        Content::Event(_) | Content::Retry { .. } | Content::Delayed | Content::Half(_) | Content::State => {
-            None
-        }
+        Content::Event(_)
+        | Content::Retry { .. }
+        | Content::SentBack { .. }
+        | Content::Delayed
+        | Content::Half(_)
+        | Content::State => None,
     });
     let log = &scene.log;
     scene.waiting.recovered(recovered.groups);
     scene.delivery.recovered(recovered.groups, |queue| log.queue_len(Topic::Bus, queue), letters);
     let letters = (0..scene.plan.targets.len()).map(|target| (Topic::DeadLetters(target), 0));
     let bus = (0..scene.plan.queues).map(|queue| (Topic::Bus, queue));
-    let single = [Topic::State, Topic::Timers, Topic::Halves, Topic::Retries].map(|topic| (topic, 0));
+    let single = [Topic::State, Topic::Timers, Topic::Halves, Topic::Retries, Topic::Failed, Topic::GivenUp];
+    let single = single.map(|topic| (topic, 0));
     for (topic, queue) in bus.chain(letters).chain(single) {
         let mut entries = Vec::new();
         let looked_up = store.reader.lookup(&topic.name(), queue, 0, usize::MAX, &mut entries);

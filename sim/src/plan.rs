@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) read_gap: Millis,
     /// Pause between rounds of a group that pops; no such group in other seeds.
     pub(crate) pop_gap: Option<Millis>,
+    /// How often the failing group tries a message again; no such group in other seeds.
+    pub(crate) tries_max: Option<i32>,
     pub(crate) time_gap: Millis,
     /// How many of a hundred sends are of a message that waits.
     pub(crate) waiting_percent: u64,
@@ -90,7 +92,9 @@ impl Plan {
         }
         // So are pops.
         let pop_gap = seed.is_multiple_of(3).then(|| Random::new(seed ^ 0x0070_6F70).millis(20, 300));
-        Self { pop_gap, ..Self::of_deliveries(&mut random, &mut waits) }
+        // And failures.
+        let tries_max = (seed % 3 == 1).then(|| Random::new(seed ^ 0x6661_696C).between(0, 4) as i32);
+        Self { pop_gap, tries_max, ..Self::of_deliveries(&mut random, &mut waits) }
     }
 
     fn of_log(random: &mut Random) -> Self {
@@ -115,6 +119,7 @@ impl Plan {
             state_gap: 5_000,
             read_gap: random.millis(20, 400),
             pop_gap: None,
+            tries_max: None,
             time_gap: 1_000,
             waiting_percent: 0,
             targets: Vec::new(),
@@ -145,6 +150,7 @@ impl Plan {
             state_gap: random.pick(&[200, 1_000, 3_000]),
             read_gap: random.millis(50, 1_000),
             pop_gap: None,
+            tries_max: None,
             time_gap: waits.millis(5, 100),
             waiting_percent: waits.pick(&[0, 0, 30, 60]),
             targets,

@@ -2,7 +2,7 @@
 
 use crate::{
     Bug,
-    checker::{DeliveryChecker, LogChecker, Place, PopChecker, WaitingChecker},
+    checker::{DeliveryChecker, LogChecker, Place, PopChecker, RetryChecker, WaitingChecker},
     faults::{Coverage, Fault},
     plan::Plan,
     random::Random,
@@ -50,6 +50,8 @@ pub(crate) enum Inside {
     Read,
     /// Consumers pop, and what is overdue is moved.
     Pop,
+    /// The failing group consumes.
+    Fail,
     /// A consumer acknowledges a popped message, or hides it for longer.
     PopAck {
         place: Place,
@@ -113,6 +115,9 @@ pub(crate) struct Scene {
     pub(crate) pops: PopChecker,
     /// What popping consumers draw from, so that they change nothing for others.
     pub(crate) poppers: Random,
+    pub(crate) retries: RetryChecker,
+    /// What the failing group draws from.
+    pub(crate) failing: Random,
     pub(crate) waiting: WaitingChecker,
     /// Which events are poison, by number.
     pub(crate) poison: Vec<bool>,
@@ -139,6 +144,8 @@ impl Scene {
             delivery: DeliveryChecker::new(&plan),
             pops: PopChecker::default(),
             poppers: Random::new(seed ^ 0x706F_7073),
+            retries: RetryChecker::default(),
+            failing: Random::new(seed ^ 0x7472_6965),
             waiting: WaitingChecker::default(),
             poison: Vec::new(),
             life: 0,

@@ -65,6 +65,7 @@ impl World {
         self.start()?;
         self.settle(&mut events)?;
         self.scene.pops.at_the_end(&self.scene.log)?;
+        self.scene.retries.at_the_end(&self.scene)?;
         self.scene.waiting.at_the_end()?;
         self.scene.delivery.at_the_end()
     }
@@ -165,6 +166,10 @@ impl World {
             Inside::Pop => {
                 scene.inside(scene.plan.pop_gap.unwrap_or(1_000), Inside::Pop);
                 node.pop(scene)
+            }
+            Inside::Fail => {
+                scene.inside(scene.plan.read_gap, Inside::Fail);
+                node.fail(scene)
             }
             Inside::PopAck { place, offset, popped, change } => {
                 node.pop_ack(scene, place, offset, popped, change);

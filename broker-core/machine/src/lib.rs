@@ -18,6 +18,7 @@ pub mod pop;
 pub mod pull;
 pub mod queue_begins;
 pub mod request_modes;
+pub mod retries;
 pub mod routes;
 pub mod state;
 pub mod timers;

@@ -12,7 +12,10 @@ use crate::{
     identity::Identity,
     state_writer::StateWriter,
 };
-use halley_machine::delay::{DELAY_MS_MAX, Due, TIMER_TOPIC};
+use halley_machine::{
+    delay::{DELAY_MS_MAX, Due, TIMER_TOPIC},
+    retries::{self, Next},
+};
 use halley_model::{GroupConfig, GroupName, LogOffset, RecordBody, RecordView, TopicName, id, property};
 use halley_wire::{
     Frame, RecallHandle, ResponseCode, reply,
@@ -124,12 +127,9 @@ fn store_again(
     reconsume_max: i32,
 ) -> Result<LogOffset, Refusal> {
     let attempts = record.reconsume_times();
-    let (topic, queues, level) = if level < 0 || attempts >= reconsume_max {
-        (TopicName::dead_letters_of(&group.name), 1, 0)
-    } else {
-        // The usual delays begin with level 3 and grow with each attempt.
-        let level = if level == 0 { attempts.saturating_add(3) } else { level };
-        (TopicName::retry_of(&group.name), group.retry_queue_nums, level)
+    let (topic, queues, level) = match retries::after_failure(attempts, level, reconsume_max) {
+        Next::DeadLetter => (TopicName::dead_letters_of(&group.name), 1, 0),
+        Next::Again { level } => (TopicName::retry_of(&group.name), group.retry_queue_nums, level),
     };
     let config = ensured(catalog, &topic, queues)?;
     if !config.permission.writable() {

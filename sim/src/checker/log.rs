@@ -19,6 +19,8 @@ pub(crate) enum Content {
     Delayed,
     /// The half message of the event with this number.
     Half(u64),
+    /// The event with this number, sent back so often.
+    SentBack { number: u64, attempts: i32 },
     /// State.
     State,
 }

@@ -137,9 +137,12 @@ impl PopChecker {
 fn retried(log: &LogChecker, place: Place) -> BTreeSet<QueueOffset> {
     let moved = log.entries().filter_map(|entry| match entry.content {
         Content::Retry { topic, queue, offset } => ((topic, queue) == place).then_some(offset),
-        Content::Event(_) | Content::Letter { .. } | Content::Delayed | Content::Half(_) | Content::State => {
-            None
-        }
+        Content::Event(_)
+        | Content::Letter { .. }
+        | Content::SentBack { .. }
+        | Content::Delayed
+        | Content::Half(_)
+        | Content::State => None,
     });
     moved.collect()
 }
