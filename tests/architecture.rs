@@ -53,7 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("halley-connector-api", &["halley-event", "halley-model"]),
     ("halley-connector-http", &["halley-connector-api", "halley-event", "halley-model"]),
     ("halley-sim", &["halley-delivery", "halley-machine", "halley-model", "halley-store"]),
-    ("halley-bench", &["halley-model", "halley-wire"]),
+    ("halley-bench", &["halley-filter", "halley-model", "halley-wire"]),
 ];
 
 /// Crates that decide and translate, and never act: no runtime, no sockets, no randomness, however deep.

@@ -9,6 +9,7 @@
 
 mod baseline;
 mod deliver;
+mod filter;
 mod floor;
 mod ingress;
 mod load;
@@ -19,6 +20,7 @@ mod remoting;
 mod report;
 mod send;
 mod timers;
+mod topics;
 
 use clap::{Args, Subcommand};
 use std::{process::ExitCode, time::Duration};
@@ -40,10 +42,14 @@ enum Load {
     Pop(pop::Arguments),
     /// Store timers, then receive them and see how late they are
     Timers(timers::Arguments),
+    /// Create many topics and store a message in each of their queues (latency: of a window of 64)
+    Topics(topics::Arguments),
     /// Post CloudEvents over HTTP
     Ingress(ingress::Arguments),
     /// Post CloudEvents and receive them again at an HTTP target
     Deliver(deliver::Arguments),
+    /// Match SQL92 expressions with the properties of messages, in this process
+    Filter(filter::Arguments),
     /// Serve the least a broker can do for the same bytes, as a yardstick for `send`
     Floor(floor::Arguments),
     /// Serve the least an HTTP server can do, as a yardstick for `ingress`
@@ -114,8 +120,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             Load::Pull(arguments) => pull::run(arguments).await,
             Load::Pop(arguments) => pop::run(arguments).await,
             Load::Timers(arguments) => timers::run(arguments).await,
+            Load::Topics(arguments) => topics::run(arguments).await,
             Load::Ingress(arguments) => ingress::run(arguments).await,
             Load::Deliver(arguments) => deliver::run(arguments).await,
+            Load::Filter(arguments) => filter::run(&arguments),
             Load::Floor(arguments) => floor::run(arguments).await,
             Load::Baseline(arguments) => baseline::run(arguments).await,
         }

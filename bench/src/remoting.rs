@@ -7,7 +7,7 @@ use halley_wire::{
     body::TopicRoute,
     encode::{self, ExtField, Request},
     frame,
-    request::{CreateTopic, GetRouteInfo},
+    request::{CreateTopic, GetRouteInfo, SendForm, SendMessage},
 };
 use std::net::SocketAddr;
 use tokio::{
@@ -107,8 +107,15 @@ pub(crate) async fn prepare(peer: SocketAddr, topic: &str, queues: u32) -> Resul
 
 /// Makes sure of a topic on a broker.
 pub(crate) async fn create(broker: SocketAddr, topic: &str, queues: u32) -> Result<(), Error> {
+    let create = create_header(topic, queues)?;
+    Connection::open(broker).await?.ask(BrokerCode::UpdateAndCreateTopic, &create.fields()).await?;
+    Ok(())
+}
+
+/// The header that creates a topic.
+pub(crate) fn create_header(topic: &str, queues: u32) -> Result<CreateTopic<'_>, Error> {
     let queues = i32::try_from(queues).map_err(Error::new)?;
-    let create = CreateTopic {
+    Ok(CreateTopic {
         topic: topic.into(),
         default_topic: "TBW102".into(),
         read_queue_nums: queues,
@@ -118,7 +125,33 @@ pub(crate) async fn create(broker: SocketAddr, topic: &str, queues: u32) -> Resu
         topic_sys_flag: 0,
         order: false,
         attributes: None,
+    })
+}
+
+/// Appends a request to store one message.
+pub(crate) fn send(
+    out: &mut BytesMut,
+    topic: &str,
+    queue: u32,
+    properties: &str,
+    body: &[u8],
+) -> Result<(), Error> {
+    let header = SendMessage {
+        producer_group: "bench".into(),
+        topic: topic.into(),
+        default_topic: "TBW102".into(),
+        default_topic_queue_nums: 4,
+        queue_id: i32::try_from(queue).map_err(Error::new)?,
+        sys_flag: 0,
+        born_timestamp: 0,
+        flag: 0,
+        properties: halley_wire::ext::Value::new(""),
+        reconsume_times: 0,
+        unit_mode: false,
+        batch: false,
+        max_reconsume_times: None,
+        broker_name: None,
     };
-    Connection::open(broker).await?.ask(BrokerCode::UpdateAndCreateTopic, &create.fields()).await?;
-    Ok(())
+    let request = request(BrokerCode::SendMessageV2, 1, Serialize::Binary);
+    encode::request(out, request, &header.fields(SendForm::Short, properties), body).map_err(Error::new)
 }

@@ -12,7 +12,7 @@ use halley_model::RecordView;
 use halley_wire::{
     BrokerCode, Frame, ResponseCode, Serialize, encode,
     reply::PullMessageResponse,
-    request::{PullMessage, SendForm, SendMessage, pull::flag},
+    request::{PullMessage, pull::flag},
 };
 use hdrhistogram::Histogram;
 use std::{
@@ -132,7 +132,8 @@ impl Timers {
             for number in first..first + WINDOW {
                 let due = self.first_due + (number as i64 * self.spread) / self.count as i64;
                 body[..8].copy_from_slice(&due.to_be_bytes());
-                self.request(&mut out, due, &body)?;
+                let properties = format!("TIMER_DELIVER_MS\u{1}{due}\u{2}");
+                remoting::send(&mut out, &self.topic, self.queue, &properties, &body)?;
             }
             connection.write(&out).await?;
             let mut answered = 0;
@@ -141,28 +142,6 @@ impl Timers {
             }
         }
         Ok(())
-    }
-
-    fn request(&self, out: &mut BytesMut, due: i64, body: &[u8]) -> Result<(), Error> {
-        let header = SendMessage {
-            producer_group: "bench".into(),
-            topic: self.topic.as_str().into(),
-            default_topic: "TBW102".into(),
-            default_topic_queue_nums: 4,
-            queue_id: self.queue as i32,
-            sys_flag: 0,
-            born_timestamp: 0,
-            flag: 0,
-            properties: halley_wire::ext::Value::new(""),
-            reconsume_times: 0,
-            unit_mode: false,
-            batch: false,
-            max_reconsume_times: None,
-            broker_name: None,
-        };
-        let properties = format!("TIMER_DELIVER_MS\u{1}{due}\u{2}");
-        let request = remoting::request(BrokerCode::SendMessageV2, 1, Serialize::Binary);
-        encode::request(out, request, &header.fields(SendForm::Short, &properties), body).map_err(Error::new)
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Sql92 {
     root: Node,
     /// Each name once; nodes refer to them by index.
     names: Vec<String>,
+    /// The lengths of the names, see [`length_bit`].
+    lengths: u64,
     /// Bytes of the text that make the expression.
     used: usize,
 }
@@ -92,14 +94,23 @@ impl Sql92 {
             return self.matches(&Raw(raw_properties));
         }
         let mut slots = [None; SLOTS_MAX];
-        for (key, value) in halley_model::property::iter(raw_properties) {
-            if let Some(slot) = self.names.iter().position(|name| name == key) {
+        for (key, value) in halley_model::property::pairs(raw_properties) {
+            // Most properties are nobody's, and their length tells.
+            if self.lengths & length_bit(key.len()) != 0
+                && let Some(slot) = self.names.iter().position(|name| name.as_bytes() == key)
+                && let Ok(value) = std::str::from_utf8(value)
+            {
                 // The last of several counts, as in Java's map.
                 slots[slot] = Some(value);
             }
         }
         evaluate::is_true(&self.root, &|slot| slots[slot])
     }
+}
+
+/// The bit of a length in a set of lengths; long ones share one.
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 /// Raw properties, searched once per name.

@@ -75,23 +75,94 @@ pub const EVENT_SPECVERSION: &str = "ce_specversion";
 
 /// The pairs of a raw property block, in stored order. Pairs without a key or separator are skipped, as RocketMQ does.
 pub fn iter(raw: &[u8]) -> impl Iterator<Item = (&str, &str)> {
-    let mut rest = raw;
+    pairs(raw).filter_map(|(key, value)| {
+        let (key, value) = (std::str::from_utf8(key).ok()?, std::str::from_utf8(value).ok()?);
+        (!key.is_empty()).then_some((key, value))
+    })
+}
+
+/// As [`iter`], but any bytes that have a separator: keys may be empty, and neither keys nor values need be UTF-8. For those
+/// who look at few of many.
+pub fn pairs(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut separators = Separators::new(raw);
+    let mut start = 0;
     std::iter::from_fn(move || {
-        while !rest.is_empty() {
-            let end = memchr::memchr(VALUE_END, rest).unwrap_or(rest.len());
-            let pair = &rest[..end];
-            rest = rest.get(end + 1..).unwrap_or_default();
-            let Some(split) = memchr::memchr(KEY_END, pair) else { continue };
-            let key = std::str::from_utf8(&pair[..split]);
-            let value = std::str::from_utf8(&pair[split + 1..]);
-            if let (Ok(key), Ok(value)) = (key, value)
-                && !key.is_empty()
-            {
-                return Some((key, value));
+        let mut split = None;
+        while start < raw.len() {
+            let end = separators.next().unwrap_or(raw.len());
+            if raw.get(end) == Some(&KEY_END) {
+                split = split.or(Some(end));
+                continue;
+            }
+            let from = std::mem::replace(&mut start, end + 1);
+            if let Some(split) = split.take() {
+                return Some((&raw[from..split], &raw[split + 1..end]));
             }
         }
         None
     })
+}
+
+/// Where the bytes [`KEY_END`] and [`VALUE_END`] are. 64 bytes are looked at together, without a branch among them: keys and
+/// values are too short for searches that must first find out how the processor searches.
+struct Separators<'a> {
+    /// What was not looked at yet, and where it begins.
+    rest: &'a [u8],
+    next: usize,
+    /// Where the bytes of `found` begin.
+    found_in: usize,
+    /// A bit for each separator that was not told yet.
+    found: u64,
+}
+
+impl<'a> Separators<'a> {
+    fn new(raw: &'a [u8]) -> Self {
+        Self { rest: raw, next: 0, found_in: 0, found: 0 }
+    }
+}
+
+impl Iterator for Separators<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        while self.found == 0 {
+            if self.rest.is_empty() {
+                return None;
+            }
+            let (block, rest) = self.rest.split_at(self.rest.len().min(64));
+            self.found = separators_in(block);
+            self.rest = rest;
+            (self.found_in, self.next) = (self.next, self.next + 64);
+        }
+        let at = self.found_in + self.found.trailing_zeros() as usize;
+        self.found &= self.found - 1;
+        Some(at)
+    }
+}
+
+/// A bit for each byte of at most 64 that is [`KEY_END`] or [`VALUE_END`].
+fn separators_in(block: &[u8]) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const LOW: u64 = 0x7F * ONES;
+    // The highest bit of each byte that is not zero; no carry crosses bytes.
+    let not_zero = |bytes: u64| ((bytes & LOW) + LOW) | bytes;
+    let bits = |bytes: u64| {
+        let (keys, values) = (bytes ^ (ONES * KEY_END as u64), bytes ^ (ONES * VALUE_END as u64));
+        let separators = !(not_zero(keys) & not_zero(values)) & !LOW;
+        // Eight bits, each at the end of its byte, are brought together in the highest byte.
+        (separators >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    };
+    let (words, last) = block.as_chunks::<8>();
+    let mut found = 0;
+    for (at, word) in words.iter().enumerate() {
+        found |= bits(u64::from_le_bytes(*word)) << (8 * at);
+    }
+    if !last.is_empty() {
+        let mut word = [0; 8];
+        word[..last.len()].copy_from_slice(last);
+        found |= bits(u64::from_le_bytes(word)) << (8 * words.len());
+    }
+    found
 }
 
 /// The value of the first property named `key` that [`iter`] gives, compared byte by byte.
@@ -179,6 +250,27 @@ mod tests {
         let mut some = Vec::new();
         copy_where(&more, &mut some, |key| key != "KEYS" && key != "x");
         assert_eq!(some, b"TAGS\x01blue\x02WAIT\x01true\x02");
+    }
+
+    proptest! {
+        #[test]
+        fn pairs_are_those_between_separators(raw in prop::collection::vec(0_u8..5, 0..80)) {
+            let pieces = raw.split(|byte| *byte == VALUE_END);
+            let expected: Vec<_> = pieces
+                .filter_map(|pair| {
+                    let split = pair.iter().position(|byte| *byte == KEY_END)?;
+                    Some((&pair[..split], &pair[split + 1..]))
+                })
+                .collect();
+            prop_assert_eq!(pairs(&raw).collect::<Vec<_>>(), expected);
+        }
+
+        #[test]
+        fn separators_are_found_among_any_bytes(raw in prop::collection::vec(any::<u8>(), 0..80)) {
+            let found: Vec<_> = Separators::new(&raw).collect();
+            let is_separator = |at: &usize| [KEY_END, VALUE_END].contains(&raw[*at]);
+            prop_assert_eq!(found, (0..raw.len()).filter(is_separator).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -41,14 +41,30 @@ fn evaluate<'a>(node: &'a Node, property: &impl Fn(usize) -> Option<&'a str>) ->
             }
             between(*not, value, low, high, property)?
         }
-        Node::Equal(left, right) => equal(evaluate(left, property)?, evaluate(right, property)?)?,
-        Node::Order(order, left, right) => {
-            let left = evaluate(left, property)?;
-            if left == Value::Null {
-                return Ok(Value::Null);
+        Node::Equal(left, right) => match (&**left, &**right) {
+            // What most expressions are made of; the other arm comes to the same.
+            (Node::Property(slot), Node::Constant(Constant::String(text))) => {
+                property(*slot).map_or(Value::Null, |value| Value::Boolean(value == text))
             }
-            ordered(*order, left, evaluate(right, property)?)?
-        }
+            (left, right) => equal(evaluate(left, property)?, evaluate(right, property)?)?,
+        },
+        Node::Order(order, left, right) => match (&**left, &**right) {
+            // As above.
+            (Node::Property(slot), Node::Constant(Constant::Integer(number))) => match property(*slot) {
+                None => Value::Null,
+                Some(value) => {
+                    let value: i32 = value.parse().map_err(|_| Failed)?;
+                    Value::Boolean(order.holds(value.cmp(number)))
+                }
+            },
+            (left, right) => {
+                let left = evaluate(left, property)?;
+                if left == Value::Null {
+                    return Ok(Value::Null);
+                }
+                ordered(*order, left, evaluate(right, property)?)?
+            }
+        },
         Node::Text { search, not, of, text } => match evaluate(of, property)? {
             Value::String(value) if !text.is_empty() => Value::Boolean(found(*search, value, text) != *not),
             _ => Value::Boolean(false),
@@ -156,12 +172,18 @@ fn ordered<'a>(order: Order, left: Value<'a>, right: Value<'a>) -> Result<Value<
         }
         _ => compare(&left, &right)?,
     };
-    Ok(Value::Boolean(match order {
-        Order::Greater => compared > 0,
-        Order::GreaterEqual => compared >= 0,
-        Order::Less => compared < 0,
-        Order::LessEqual => compared <= 0,
-    }))
+    Ok(Value::Boolean(order.holds(compared.cmp(&0))))
+}
+
+impl Order {
+    fn holds(self, compared: Ordering) -> bool {
+        match self {
+            Self::Greater => compared.is_gt(),
+            Self::GreaterEqual => compared.is_ge(),
+            Self::Less => compared.is_lt(),
+            Self::LessEqual => compared.is_le(),
+        }
+    }
 }
 
 /// `ComparisonExpression.__compare`: a string becomes what it is compared with, numbers the wider type; what cannot

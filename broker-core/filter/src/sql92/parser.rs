@@ -3,6 +3,7 @@
 use super::{
     DEPTH_MAX, NAMES_MAX, ParseError, Sql92, TEXT_BYTES_MAX,
     evaluate::compare,
+    length_bit,
     lexer::{self, Token, Word, error},
 };
 
@@ -81,7 +82,8 @@ pub(super) fn parse(text: &str) -> Result<Sql92, ParseError> {
     // One word is always looked at behind the expression, so that garbage right there is an error.
     let (next, token, _) = parser.peek()?;
     let used = if token == Token::End { text.len() } else { next };
-    Ok(Sql92 { root, names: parser.names, used })
+    let lengths = parser.names.iter().fold(0, |lengths, name| lengths | length_bit(name.len()));
+    Ok(Sql92 { root, names: parser.names, lengths, used })
 }
 
 struct Parser<'a> {
