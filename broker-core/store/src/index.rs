@@ -112,6 +112,14 @@ impl Queue {
     fn next(&self) -> QueueOffset {
         self.recent_first + self.recent.len() as u64
     }
+
+    /// Adds a run with little room for more: there are many queues, and none gets one often.
+    fn add(&mut self, run: Run) {
+        if self.runs.len() == self.runs.capacity() {
+            self.runs.reserve_exact(self.runs.len() / 4 + 1);
+        }
+        self.runs.push(run);
+    }
 }
 
 impl Index {
@@ -253,6 +261,10 @@ impl IndexWriter {
                     arrived(&topic.name, entry.queue);
                 }
                 let (log_offset, size, tag) = (entry.log_offset, entry.size, entry.tag);
+                if queue.recent.is_empty() {
+                    // Most of a million queues have one.
+                    queue.recent.reserve_exact(1);
+                }
                 queue.recent.push(Recent { log_offset, size, tag });
             }
         }
@@ -271,7 +283,7 @@ impl IndexWriter {
             let expected = queue.next();
             return Err(format!("queue {at} of {} goes on at {} after {expected}", topic.name, run.first));
         }
-        queue.runs.push(run);
+        queue.add(run);
         queue.recent_first = run.first + u64::from(run.count);
         Ok(())
     }
@@ -310,6 +322,6 @@ impl Topic {
         queue.recent.drain(..run.count as usize);
         queue.recent.shrink_to(2 * queue.recent.len());
         queue.recent_first += u64::from(run.count);
-        queue.runs.push(run);
+        queue.add(run);
     }
 }
