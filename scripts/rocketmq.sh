@@ -15,7 +15,7 @@
 #   PROXY [0]          gRPC proxy port, PROXY+1 for Remoting; 0 means no proxy
 #   FLUSH [async]      async or sync: acknowledge before or after the write to disk
 #   HEAP [512m]        broker heap
-#   VERSION [5.5.0]    RocketMQ version
+#   VERSION [5.5.0]    RocketMQ version; also 4.9.7, without proxy
 #   BROKER_CONF []     further lines of broker.conf
 #   HALLEY_TEST_HOME [~/.cache/halley-test]   where jars and data lie
 set -euo pipefail
@@ -42,11 +42,12 @@ install() {
   [ -e "$home/rocketmq-$version/ready" ] && return 0
   command -v mvn >/dev/null || fail "mvn not found: install Maven and a JDK 17"
   mkdir -p "$home/rocketmq-$version"
-  local module
+  local module modules='namesrv broker proxy tools example'
+  case $version in 4.*) modules='namesrv broker tools' ;; esac
   {
     echo '<project><modelVersion>4.0.0</modelVersion><groupId>halley</groupId><artifactId>oracle</artifactId><version>1</version>'
     echo '<packaging>pom</packaging><dependencies>'
-    for module in namesrv broker proxy tools example; do
+    for module in $modules; do
       echo "<dependency><groupId>org.apache.rocketmq</groupId><artifactId>rocketmq-$module</artifactId><version>$version</version></dependency>"
     done
     echo '</dependencies></project>'
@@ -62,7 +63,8 @@ start_java() {
   shift 2
   ROCKETMQ_HOME=$run setsid java -Duser.home="$run" -Drocketmq.log.dir="$run/logs" \
     --add-exports=java.base/jdk.internal.ref=ALL-UNNAMED --add-opens=java.base/java.nio=ALL-UNNAMED \
-    --add-opens=java.base/sun.nio.ch=ALL-UNNAMED "$@" >"$run/$program.out" 2>&1 </dev/null &
+    --add-opens=java.base/sun.nio.ch=ALL-UNNAMED --add-opens=java.base/java.lang=ALL-UNNAMED \
+    --add-opens=java.base/java.util=ALL-UNNAMED "$@" >"$run/$program.out" 2>&1 </dev/null &
   local process=$!
   echo "$process" >"$run/$program.pid"
   until grep -qs "$ready" "$run/$program.out"; do
@@ -77,7 +79,11 @@ program_of() { [ "$1" = 1 ] && echo broker || echo "broker-$1"; }
 
 configure() {
   local number suffix store
-  mkdir -p "$run/logs"
+  mkdir -p "$run/logs" "$run/conf"
+  # 4.x does not start without.
+  for suffix in namesrv broker; do
+    echo '<configuration><root level="WARN"/></configuration>' >"$run/conf/logback_$suffix.xml"
+  done
   printf 'listenPort=%s\nbindAddress=127.0.0.1\n' "$namesrv_port" >"$run/namesrv.conf"
   for number in $(seq "$brokers"); do
     suffix=$([ "$number" = 1 ] || echo "-$number")

@@ -18,6 +18,8 @@ Examples:
   halley serve --config halley.yaml       as the file says
   halley validate halley.yaml             all errors of a configuration, with line and column
   halley test halley.yaml                 run the file's own tests of its rules
+  halley export --to rocketmq --data halley-data OUT
+                                          a stopped store as a directory of RocketMQ's
   halley admin topics list                topics, groups, offsets and clients of a broker
   halley bench send --peer 127.0.0.1:9876 load a broker and measure it";
 
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Validate(Validate),
     /// Run the tests that configuration files hold for their rules
     Test(Test),
+    /// Write a stopped store as a directory on which RocketMQ starts
+    Export(Export),
     /// Look at topics, groups, offsets and clients of a broker, and change them
     Admin(Admin),
     /// Load a server and print throughput, latency and CPU cost
@@ -102,6 +106,38 @@ pub(crate) struct Test {
     /// Print results as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What to write, and where.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The form of what is written
+    #[arg(long, value_enum)]
+    pub(crate) to: ExportForm,
+    /// The store, which no server may have open
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The cluster's name, as the broker will have it
+    #[arg(long, value_name = "NAME", default_value = "DefaultCluster")]
+    pub(crate) cluster: String,
+    /// The broker's name, as it will have it
+    #[arg(long, value_name = "NAME", default_value = "broker-a")]
+    pub(crate) broker_name: String,
+    /// Bytes of a file of the log, as the broker's mappedFileSizeCommitLog
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(1 << 16..=i32::MAX as u64))]
+    pub(crate) file_size: u64,
+    /// Print what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The directory to write, which is new or empty
+    pub(crate) out: PathBuf,
+}
+
+/// A form of stores.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ExportForm {
+    /// The store of a RocketMQ 5 broker
+    Rocketmq,
 }
 
 /// What to ask of a broker.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod export;
 mod run;
 
 use crate::cli::{Cli, Command};
@@ -16,6 +17,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Serve(arguments) => run::serve(arguments),
         Command::Validate(arguments) => check::validate(&arguments),
         Command::Test(arguments) => check::test(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Admin(arguments) => admin::run(arguments),
         Command::Bench(arguments) => Ok(halley_bench::run(arguments)?),
     }

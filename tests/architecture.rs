@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("halley-wire", &["halley-model"]),
     ("halley-store", &["halley-model"]),
     ("halley-machine", &["halley-filter", "halley-model"]),
+    ("halley-takeover", &["halley-machine", "halley-model", "halley-wire"]),
     ("halley-backend", &["halley-model"]),
     ("halley-client", &["halley-wire"]),
     (
@@ -32,6 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "halley-machine",
             "halley-model",
             "halley-store",
+            "halley-takeover",
             "halley-wire",
         ],
     ),
@@ -67,6 +69,7 @@ const PURE: &[&str] = &[
     "halley-model",
     "halley-rules",
     "halley-store",
+    "halley-takeover",
     "halley-wire",
 ];
 

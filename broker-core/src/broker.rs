@@ -29,6 +29,7 @@ use crate::{
     settings::Settings,
     state_writer::StateWriter,
     stats::Stats,
+    takeover::{self, JavaStore, TakeoverError},
     transactions::Transactions,
 };
 use halley_client::Client;
@@ -42,7 +43,7 @@ use halley_machine::{
 };
 use halley_model::name;
 use halley_store::{
-    Durability, KeyIndex, LogReader, OpenError, Recovery, Snapshots,
+    Durability, KeyIndex, Log, LogReader, OpenError, Opened, Recovery, Snapshots,
     disk::{Disk, DiskError, RealDisk},
 };
 use prometheus_client::registry::Registry;
@@ -92,6 +93,20 @@ pub enum StartError {
         /// what is wrong
         error: OpenError,
     },
+    /// The directory has a store of RocketMQ's, which cannot be taken over.
+    #[error("the store of RocketMQ's in {path} cannot be taken over: {error}", path = .path.display())]
+    Takeover {
+        /// the directory
+        path: PathBuf,
+        /// why
+        error: TakeoverError,
+    },
+    /// There is none.
+    #[error("{path} has no store of Halley's", path = .path.display())]
+    None {
+        /// the directory
+        path: PathBuf,
+    },
     /// The broker's own state cannot be read from the log.
     #[error("the broker's state could not be read from the log: {0}")]
     State(String),
@@ -120,7 +135,10 @@ pub struct Broker {
     stats: Arc<Stats>,
     settings: Arc<Settings>,
     data: Arc<Path>,
-    housekeeping: Arc<Housekeeping<RealDisk>>,
+    /// Keeps RocketMQ's broker out of its store.
+    #[expect(dead_code, reason = "it is held, not used")]
+    java: Option<Arc<JavaStore>>,
+    pub(crate) housekeeping: Arc<Housekeeping<RealDisk>>,
     threads: Arc<Threads>,
 }
 
@@ -136,14 +154,10 @@ impl Broker {
     /// Opens the store (blocking while it recovers), folds the broker's state from it, and starts the log's thread.
     pub fn open(options: Options) -> Result<(Self, Recovery), StartError> {
         let Options { data, cluster, name, id, name_server, address, durability } = options;
-        let store_error = |error| StartError::Store { path: data.clone(), error };
-        let disk = RealDisk::new(&data).map_err(|error| store_error(error.into()))?;
-        let store_options = halley_store::Options::new(durability, address);
-        let opened = halley_store::open(Arc::new(disk), store_options, clock::now()).map_err(store_error)?;
-
         let identity = Identity { cluster: cluster.into(), name: name.into(), id, address };
         let checks = CheckPolicy::default();
-        let tables = fold_state(&opened.reader, &opened.snapshots, &checks)?;
+        let OpenStore { opened, writer, java, tables } =
+            open_store(&data, durability, &identity, &checks, Missing::Make)?;
         let Tables {
             mut topics,
             groups,
@@ -156,9 +170,9 @@ impl Broker {
             kv,
             namesrv_settings,
             request_modes,
+            takeover: _,
         } = tables;
         topics.put_reply_topic(&identity.cluster);
-        let writer = StateWriter::new(opened.log.clone(), identity.clone());
         let fixed = fixed_settings(&identity, &data, durability);
         let settings = Arc::new(Settings::new(fixed, settings, writer.clone()));
         let recovered = Recovered { topics, groups, begins, forbidden };
@@ -241,11 +255,20 @@ impl Broker {
             metrics,
             stats,
             settings,
+            java: java.map(Arc::new),
             data: data.into(),
             housekeeping: Arc::new(housekeeping),
             threads: Arc::new(Threads { stop, log: parking_lot::Mutex::new(Some(thread)), failed }),
         };
         Ok((broker, opened.recovery))
+    }
+
+    /// What waits, for tests.
+    #[cfg(test)]
+    pub(crate) fn waiting_tables(
+        &self,
+    ) -> (halley_machine::timers::Timers, halley_machine::transactions::Transactions) {
+        (self.delayed.table(), self.transactions.table())
     }
 
     /// Serves Remoting clients until `shutdown` turns true, then lets their waiting replies go out.
@@ -395,6 +418,65 @@ impl Broker {
     }
 }
 
+/// Allows as many open files as the system lets this process have: each segment of the log needs two, and the usual limit of 1024
+/// is meant for programs that cannot count further. Where it cannot be raised, opening the store says so when it matters.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+        if let Err(error) = raised {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
+/// What to do about a store that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Make,
+    Refuse,
+}
+
+/// A store, and what its log says of the broker's state.
+pub(crate) struct OpenStore {
+    pub(crate) opened: Opened<RealDisk>,
+    pub(crate) writer: StateWriter,
+    /// RocketMQ's store that it goes on from.
+    pub(crate) java: Option<JavaStore>,
+    pub(crate) tables: Tables,
+}
+
+/// Opens the store in a directory, and takes over what RocketMQ left there. Blocks on the disk.
+pub(crate) fn open_store(
+    data: &Path,
+    durability: Durability,
+    identity: &Identity,
+    checks: &CheckPolicy,
+    missing: Missing,
+) -> Result<OpenStore, StartError> {
+    raise_file_limit();
+    let store_error = |error| StartError::Store { path: data.to_owned(), error };
+    let takeover_error = |error| StartError::Takeover { path: data.to_owned(), error };
+    let java = JavaStore::find(data).map_err(takeover_error)?;
+    let root = java.as_ref().map_or(data, JavaStore::own);
+    if missing == Missing::Refuse && !root.join("log").is_dir() {
+        return Err(StartError::None { path: data.to_owned() });
+    }
+    let disk = RealDisk::new(root).map_err(|error| store_error(error.into()))?;
+    let mut options = halley_store::Options::new(durability, identity.address);
+    options.foreign = java.as_ref().map(JavaStore::foreign);
+    let mut opened = halley_store::open(Arc::new(disk), options, clock::now()).map_err(store_error)?;
+    let writer = StateWriter::new(opened.log.clone(), identity.clone());
+    let mut tables = fold_state(&opened.reader, &opened.snapshots, checks)?;
+    if let Some(java) = java.as_ref().filter(|_| !tables.takeover.done) {
+        takeover::run(java, &opened.reader, &mut opened.io, writer.clone(), &mut tables)
+            .map_err(takeover_error)?;
+    }
+    settle_queues(&mut tables, &opened.reader, &opened.log);
+    Ok(OpenStore { opened, writer, java, tables })
+}
+
 /// The broker's state: the newest snapshot, and every record behind it. The queues that timers and transactions are views
 /// of come before the state records that end some.
 fn fold_state<D: Disk>(
@@ -424,13 +506,20 @@ fn fold_state<D: Disk>(
     })
     .map_err(|error| failed(&error))?;
     records?;
+    // Whoever has a snapshot served after the takeover.
+    tables.takeover.done |= latest.is_some();
+    Ok(tables)
+}
+
+/// Queues begin and go on where the state says, and no offset is behind them.
+fn settle_queues<D: Disk>(tables: &mut Tables, reader: &LogReader<D>, log: &Log) {
     for (topic, begins) in tables.begins.iter() {
-        for (queue, begin) in (0..).zip(begins) {
+        for (queue, begin) in (0..).zip(begins).filter(|(_, begin)| **begin > 0) {
+            log.raise_end(topic, queue, *begin);
             reader.begin_at(topic, queue, *begin);
         }
     }
     tables.offsets.clamp(|topic, queue| reader.bounds(topic, queue).map_or(0, |(_, max)| max));
-    Ok(tables)
 }
 
 /// What tools can look at and nobody can change, under RocketMQ's names.

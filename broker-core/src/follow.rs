@@ -4,7 +4,7 @@ use crate::{
     arrivals::{Arrivals, Registration},
     clock,
 };
-use halley_model::{Millis, QueueOffset, RecordView};
+use halley_model::{Millis, QueueId, QueueOffset, RecordView};
 use halley_store::{LogReader, ReadError, disk::Disk};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, watch};
@@ -23,13 +23,24 @@ pub(crate) fn follow<D: Disk>(
     reader: &LogReader<D>,
     topic: &str,
     from: QueueOffset,
+    each: impl FnMut(RecordView<'_>),
+) -> Result<(), ReadError> {
+    follow_queue(reader, topic, 0, from, each)
+}
+
+/// The same for any queue.
+pub(crate) fn follow_queue<D: Disk>(
+    reader: &LogReader<D>,
+    topic: &str,
+    queue: QueueId,
+    from: QueueOffset,
     mut each: impl FnMut(RecordView<'_>),
 ) -> Result<(), ReadError> {
     let mut next = from;
     let mut entries = Vec::new();
     loop {
         entries.clear();
-        reader.lookup(topic, 0, next, ENTRIES, &mut entries)?;
+        reader.lookup(topic, queue, next, ENTRIES, &mut entries)?;
         let Some(last) = entries.last() else { return Ok(()) };
         next = last.queue_offset + 1;
         let mut rest = &entries[..];

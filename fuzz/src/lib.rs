@@ -12,7 +12,7 @@
 pub mod mutate;
 pub mod targets;
 
-use targets::{delivery, event, filter, machine, model, rules, store, wire};
+use targets::{delivery, event, filter, machine, model, rules, store, takeover, wire};
 
 /// One decoder under test.
 #[derive(Debug, Clone, Copy)]
@@ -170,6 +170,33 @@ pub const TARGETS: &[Target] = &[
         run: store::index_sidecar,
         seeds: store::index_sidecar_seeds,
         words: &["HLX1"],
+    },
+    Target {
+        name: "foreign_log",
+        run: store::foreign_log,
+        seeds: store::foreign_log_seeds,
+        words: &["\0\0"],
+    },
+    Target {
+        name: "takeover_files",
+        run: takeover::takeover_files,
+        seeds: takeover::takeover_files_seeds,
+        words: &["\"offsetTable\":{", "{0:", "@", "null", "-1", "\"topicName\":\"", "\"groupName\":\""],
+    },
+    Target {
+        name: "takeover_records",
+        run: takeover::takeover_records,
+        seeds: takeover::takeover_records_seeds,
+        words: &[
+            "\"so\":",
+            "\"pt\":",
+            "\"d\":[",
+            "\"n\":",
+            "18446744073709551615",
+            "9223372036854775807",
+            ",",
+            "-",
+        ],
     },
     Target { name: "key_file", run: store::key_file, seeds: store::key_file_seeds, words: &["HLK1"] },
     Target { name: "snapshot", run: store::snapshot, seeds: store::snapshot_seeds, words: &["HLS1"] },

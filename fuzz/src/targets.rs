@@ -7,4 +7,5 @@ pub mod machine;
 pub mod model;
 pub mod rules;
 pub mod store;
+pub mod takeover;
 pub mod wire;

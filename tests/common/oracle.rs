@@ -13,6 +13,7 @@ use std::{
 #[derive(Debug)]
 pub struct Oracle {
     name: String,
+    version: &'static str,
     pub namesrv: SocketAddr,
     pub broker: SocketAddr,
 }
@@ -28,10 +29,22 @@ impl Oracle {
         Self::start_part("all", namesrv, broker_conf)
     }
 
+    /// Another release, see [`Oracle::start`].
+    pub fn start_version(version: &'static str, broker_conf: &str) -> Option<Self> {
+        let [namesrv] = free_ports();
+        Self::start_one(version, "all", namesrv, broker_conf)
+    }
+
     /// Starts only the `namesrv` at this address, or only the `broker` that registers there; see [`Oracle::start`].
     pub fn start_part(part: &str, namesrv: SocketAddr, broker_conf: &str) -> Option<Self> {
-        if !is_installed() {
-            let message = "skipped: a real RocketMQ, install with scripts/rocketmq.sh install";
+        Self::start_one("5.5.0", part, namesrv, broker_conf)
+    }
+
+    fn start_one(version: &'static str, part: &str, namesrv: SocketAddr, broker_conf: &str) -> Option<Self> {
+        if !is_installed(version) {
+            let message = format!(
+                "skipped: a real RocketMQ, install with VERSION={version} scripts/rocketmq.sh install"
+            );
             assert!(std::env::var_os("CI").is_none(), "{message}");
             eprintln!("{message}");
             return None;
@@ -39,7 +52,7 @@ impl Oracle {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());
-        let oracle = Self { name, namesrv, broker: broker_address() };
+        let oracle = Self { name, version, namesrv, broker: broker_address() };
         let status = oracle.script("up", part, broker_conf);
         assert!(status, "scripts/rocketmq.sh up failed");
         // The broker says that it started before it is registered.
@@ -51,10 +64,21 @@ impl Oracle {
         Some(oracle)
     }
 
+    /// `kill -9` of the broker.
+    pub fn kill_broker(&self) {
+        let pid = home().unwrap().join(format!("run-rocketmq-{}/broker.pid", self.name));
+        let pid = std::fs::read_to_string(pid).unwrap();
+        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+        eventually("the broker's end", || {
+            !Command::new("kill").args(["-0", pid.trim()]).stderr(Stdio::null()).status().unwrap().success()
+        });
+    }
+
     fn script(&self, action: &str, part: &str, broker_conf: &str) -> bool {
         let status = Command::new(script())
             .arg(action)
             .env("NAME", &self.name)
+            .env("VERSION", self.version)
             .env("ONLY", part)
             .env("NS", self.namesrv.port().to_string())
             .env("BROKER", self.broker.port().to_string())
@@ -75,12 +99,15 @@ fn script() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/rocketmq.sh")
 }
 
-fn is_installed() -> bool {
+fn is_installed(version: &str) -> bool {
     let java = Command::new("java").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let home = std::env::var_os("HALLEY_TEST_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/halley-test")));
     java.is_ok_and(|status| status.success())
-        && home.is_some_and(|home| home.join("rocketmq-5.5.0/ready").exists())
+        && home().is_some_and(|home| home.join(format!("rocketmq-{version}/ready")).exists())
+}
+
+fn home() -> Option<PathBuf> {
+    let home = std::env::var_os("HALLEY_TEST_HOME").map(PathBuf::from);
+    home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/halley-test")))
 }
 
 /// A free port for the broker, which also takes the second port below and the next one.

@@ -40,6 +40,10 @@ pub const LEVELS_MS: [Millis; 18] = {
 /// The longest wait of a timer message. RocketMQ's default is 3 days (`timerMaxDelaySec`, 5.5).
 pub const DELAY_MS_MAX: Millis = 40 * 24 * 60 * 60 * 1000;
 
+/// RocketMQ rounds a time down to a second that is not over when it comes, and delivers when that second is over
+/// (`HookUtils.handleTimerMessage`, `TimerMessageStore.dequeue`, 5.5).
+const SLOT_MS: Millis = 1000;
+
 /// When a message is to be delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
@@ -133,7 +137,10 @@ impl<'a> Waiting<'a> {
         let level = record.property(property::DELAY_LEVEL).and_then(|level| level.parse::<usize>().ok());
         let at = match level.filter(|level| *level > 0) {
             Some(level) => record.stored() + LEVELS_MS[level.min(LEVELS_MS.len()) - 1],
-            None => record.property(property::TIMER_OUT_MS).and_then(|at| at.parse().ok()).unwrap_or(0),
+            None => {
+                let at = record.property(property::TIMER_OUT_MS).and_then(|at| at.parse().ok()).unwrap_or(0);
+                if is_by_second(&record) { at + SLOT_MS } else { at }
+            }
         };
         Self { record, at, recalls: record.property(property::TIMER_DELETE_KEY) }
     }
@@ -173,6 +180,11 @@ impl<'a> Waiting<'a> {
             property::push(out, property::TIMER_DEQUEUE_MS, &now.to_string());
         }
     }
+}
+
+/// The time that RocketMQ's timers have for a message that is due at `at`.
+pub fn by_second(at: Millis) -> Millis {
+    if at % SLOT_MS == 0 { at - SLOT_MS } else { at - at.rem_euclid(SLOT_MS) }
 }
 
 /// A due message, as it is stored where it belongs.
@@ -217,6 +229,12 @@ pub fn deliveries<'a, R: AsRef<[u8]>>(
         done.extend(&batch.recalls);
     }
     (deliveries, done)
+}
+
+/// Whether RocketMQ stored this timer: only its rolled ones say when they were taken in.
+fn is_by_second(record: &RecordView<'_>) -> bool {
+    record.property(property::TIMER_ENQUEUE_MS).is_none()
+        || record.property(property::TIMER_ROLL_TIMES).is_some()
 }
 
 fn waiting<R: AsRef<[u8]>>(record: &R) -> Option<Waiting<'_>> {

@@ -21,6 +21,7 @@ pub mod request_modes;
 pub mod retries;
 pub mod routes;
 pub mod state;
+pub mod taken_over;
 pub mod timers;
 pub mod topics;
 pub mod transactions;

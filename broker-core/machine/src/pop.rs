@@ -104,6 +104,23 @@ impl PopQueue {
         Self { next, ..Self::default() }
     }
 
+    /// A queue with these messages in flight, by offset, all before `next`. Of more than [`FLIGHTS_MAX`] the queue is read
+    /// again from the first that is too much.
+    pub fn in_flight_at(next: QueueOffset, flights: impl IntoIterator<Item = Flight>) -> Self {
+        let mut queue = Self::at(next);
+        for flight in flights {
+            if flight.offset >= queue.next {
+                break;
+            }
+            if queue.flights.len() == FLIGHTS_MAX {
+                queue.next = flight.offset;
+                break;
+            }
+            queue.flights.push(flight);
+        }
+        queue
+    }
+
     /// The queue as a commit has it.
     pub fn restore(offset: QueueOffset, metadata: &str) -> Result<Self, CursorError> {
         cursor::decode(offset, metadata)

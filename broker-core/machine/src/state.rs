@@ -11,6 +11,7 @@ use crate::{
     offsets::{Committed, Key, Offsets},
     queue_begins::QueueBegins,
     request_modes::{RequestMode, RequestModes},
+    taken_over::{Progress, TakenOver},
     timers::{Timer, Timers},
     topics::Topics,
     transactions::{Checked, Transactions},
@@ -47,6 +48,8 @@ pub struct Tables {
     pub kv: KvConfigs,
     /// Settings of the name server of this process.
     pub namesrv_settings: NamesrvSettings,
+    /// How far a store of RocketMQ's is taken over, where there is one.
+    pub takeover: Progress,
 }
 
 /// By group and topic: RocketMQ's bits of what the group may not do there, 4 for reading.
@@ -98,6 +101,9 @@ pub struct StateRecord {
     /// What groups may not do now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forbidden: Vec<GroupForbidden>,
+    /// What was under way in a store of RocketMQ's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<TakenOver>,
 }
 
 /// Where a topic's queues begin.
@@ -283,6 +289,12 @@ impl StateRecord {
         for group in self.groups {
             tables.groups.put(group);
         }
+        if let Some(TakenOver { timers, halves, delayed, done }) = self.taken_over {
+            timers.iter().for_each(|range| tables.timers.keep(range));
+            halves.iter().for_each(|range| tables.transactions.keep(range));
+            tables.takeover.delayed.extend(delayed);
+            tables.takeover.done |= done;
+        }
         for timer in self.done_timers {
             tables.timers.finish(timer);
         }
@@ -303,6 +315,13 @@ impl StateRecord {
         for mode in self.request_modes {
             tables.request_modes.put(mode);
         }
+    }
+}
+
+impl BeginState {
+    /// A topic's queues begin at these offsets.
+    pub fn new(topic: TopicName, queues: Vec<QueueOffset>) -> Self {
+        Self { topic, queues }
     }
 }
 

@@ -4,6 +4,7 @@
 //! ([`Timers::finish`]), as one group: a message is delivered and done, or neither. Since both are records in the log,
 //! the view is found again by folding them, in whatever order.
 
+use crate::taken_over::OpenRange;
 use halley_model::{Millis, QueueOffset};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -69,6 +70,11 @@ impl Timers {
         self.next
     }
 
+    /// The offsets of those that wait, by their times.
+    pub fn offsets(&self) -> impl Iterator<Item = QueueOffset> {
+        self.waiting.iter().map(|timer| timer.offset())
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
@@ -98,6 +104,11 @@ impl Timers {
         } else {
             self.waiting.remove(&timer);
         }
+    }
+
+    /// Of the offsets from `range.from` to `range.to` only `range.open` still wait.
+    pub fn keep(&mut self, range: &OpenRange) {
+        self.waiting.retain(|timer| range.keeps(timer.offset()));
     }
 
     /// When the next message is due.

@@ -4,7 +4,10 @@
 //! record that ends the transaction ([`Transactions::end`]), as one group, so that a commit delivers exactly once.
 //! A transaction that stays open is asked about, see [`Transactions::due`].
 
-use crate::delay::{Due, TIMER_TOPIC};
+use crate::{
+    delay::{Due, TIMER_TOPIC},
+    taken_over::OpenRange,
+};
 use halley_model::{Millis, QueueId, QueueOffset, RecordBody, RecordView, property, record::flag};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +98,11 @@ impl Transactions {
         self.next
     }
 
+    /// The offsets of those that are open, and how often their producers were asked.
+    pub fn open(&self) -> impl Iterator<Item = (QueueOffset, u32)> {
+        self.open.iter().map(|(offset, open)| (*offset, open.times))
+    }
+
     /// How many are open.
     pub fn len(&self) -> usize {
         self.open.len()
@@ -137,6 +145,12 @@ impl Transactions {
         } else if let Some(open) = self.open.remove(&offset) {
             self.checks.remove(&(open.check_at, offset));
         }
+    }
+
+    /// Of the offsets from `range.from` to `range.to` only `range.open` are still open.
+    pub fn keep(&mut self, range: &OpenRange) {
+        self.open.retain(|offset, _| range.keeps(*offset));
+        self.checks.retain(|(_, offset)| range.keeps(*offset));
     }
 
     /// When the next check is due.

@@ -32,6 +32,8 @@ pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
 pub const TIMER_ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
 /// When a timer message was delivered, milliseconds since the epoch; set by the broker.
 pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
+/// How often RocketMQ stored a timer message again, whose time is further away than its timers reach.
+pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
 /// The unique key of a timer message of the same delivery time that is recalled: `topic_key` or the key alone.
 pub const TIMER_DELETE_KEY: &str = "TIMER_DEL_UNIQKEY";
 /// `"true"` on a half message of a transaction.
@@ -42,6 +44,8 @@ pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
 pub const ORIGIN_GROUP: &str = "ORIGIN_GROUP";
 /// The id of a transaction.
 pub const TRANSACTION_ID: &str = "__transactionId__";
+/// The first half message's offset in its queue, on one that RocketMQ stored again.
+pub const TRANSACTION_QUEUE_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
 /// How often the producer was asked about a transaction.
 pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
 /// How long the producer is not asked about a transaction, in seconds.

@@ -11,6 +11,8 @@ mod sim;
 pub use real::{RealDisk, RealFile, RealLock};
 pub use sim::{Crash, SimDisk, SimFile, SimLock};
 
+use std::sync::Arc;
+
 /// A directory with files.
 pub trait Disk: Send + Sync + 'static {
     /// An open file.
@@ -24,6 +26,8 @@ pub trait Disk: Send + Sync + 'static {
     fn create(&self, path: &str) -> Result<Self::File, DiskError>;
     /// Opens a file that exists, for reading and writing.
     fn open(&self, path: &str) -> Result<Self::File, DiskError>;
+    /// Opens a file that exists, which is not changed.
+    fn open_to_read(&self, path: &str) -> Result<Self::File, DiskError>;
     /// The names of the files in a directory, sorted.
     fn list(&self, dir: &str) -> Result<Vec<String>, DiskError>;
     /// Removes a file.
@@ -57,6 +61,36 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Whether it has no bytes.
     fn is_empty(&self) -> Result<bool, DiskError> {
         self.len().map(|len| len == 0)
+    }
+}
+
+impl<F: DiskFile> DiskFile for Arc<F> {
+    fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
+        F::write_at(self, offset, parts)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize, DiskError> {
+        F::read_at(self, offset, into)
+    }
+
+    fn sync_data(&self) -> Result<(), DiskError> {
+        F::sync_data(self)
+    }
+
+    fn sync_all(&self) -> Result<(), DiskError> {
+        F::sync_all(self)
+    }
+
+    fn truncate(&self, len: u64) -> Result<(), DiskError> {
+        F::truncate(self, len)
+    }
+
+    fn preallocate(&self, len: u64) -> Result<(), DiskError> {
+        F::preallocate(self, len)
+    }
+
+    fn len(&self) -> Result<u64, DiskError> {
+        F::len(self)
     }
 }
 

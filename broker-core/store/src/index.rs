@@ -288,6 +288,16 @@ impl IndexWriter {
         Ok(())
     }
 
+    /// Forgets what a queue has so far: it begins anew.
+    pub(crate) fn forget_queue(&mut self, topic: u32, queue: QueueId) {
+        let topic = &self.topics[topic as usize];
+        if let Some(queue) = topic.queues.write().get_mut(queue as usize) {
+            queue.runs.clear();
+            queue.recent.clear();
+            queue.recent_first = 0;
+        }
+    }
+
     /// Ends the segment now being filled: the queues with records in it, sorted by (topic, queue).
     pub(crate) fn end_segment(&mut self) -> Vec<(Arc<Topic>, QueueId)> {
         let touched = self.touched.drain(..);

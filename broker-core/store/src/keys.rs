@@ -18,7 +18,8 @@ pub use terms::KeyKind;
 pub(crate) use file::Summary;
 
 use crate::{
-    disk::{Disk, DiskError},
+    disk::{Disk, DiskError, DiskFile},
+    foreign,
     frame::{self, Header, Kind},
     reader::{LogReader, ReadError, damaged},
     scan::Scanner,
@@ -26,7 +27,7 @@ use crate::{
 };
 use halley_model::LogOffset;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 use table::{ENTRIES_MAX, Table};
 
 /// Finds records by key. Clones are the same index. Every call may read from the disk.
@@ -128,6 +129,9 @@ impl<D: Disk> KeyIndex<D> {
 
     /// Takes the records of a segment up to `end` into the table: from memory where they are there.
     fn read(&self, active: &mut Active, segment: &Segment<D::File>, end: LogOffset) -> Result<(), ReadError> {
+        if segment.foreign.is_some() {
+            return read_foreign(&mut active.table, segment, end);
+        }
         let Active { table, resume } = active;
         let first = segment.base + START_BYTES as u64;
         let mut at = resume.map_or(first, |(at, _)| at);
@@ -171,7 +175,7 @@ impl<D: Disk> KeyIndex<D> {
         next: &Segment<D::File>,
         table: &mut Table,
     ) -> Result<(), ReadError> {
-        let (next, _) = self.start_of(next)?;
+        let next = self.end_of(segment, next)?;
         let summary = Summary { covered: (table.end - table.base) as u32, ..table.summary };
         file::write(&*self.disk, segment.base, &next, &summary, &mut table.entries)?;
         *segment.keys.write() = Keys::Indexed(summary);
@@ -181,7 +185,7 @@ impl<D: Disk> KeyIndex<D> {
     /// The file of a sealed segment; `None` where there is none that can be trusted.
     fn file_of(&self, segment: &Arc<Segment<D::File>>) -> Result<Option<file::KeyFile<D::File>>, ReadError> {
         let Some(next) = self.reader.segments.after(segment.base) else { return Ok(None) };
-        let (next, _) = self.start_of(&next)?;
+        let next = self.end_of(segment, &next)?;
         let found = file::open(&*self.disk, segment.base, &next)?;
         match &found {
             Some(found) => *segment.keys.write() = Keys::Indexed(found.summary),
@@ -197,9 +201,36 @@ impl<D: Disk> KeyIndex<D> {
         *unchecked = (*unchecked).max(segment.base + 1);
     }
 
+    fn end_of(&self, segment: &Segment<D::File>, next: &Segment<D::File>) -> Result<file::Ended, ReadError> {
+        let chain = match segment.foreign {
+            Some(fingerprint) => fingerprint,
+            None => self.start_of(next)?.0.chain,
+        };
+        Ok(file::Ended { base: next.base, chain })
+    }
+
     fn start_of(&self, segment: &Segment<D::File>) -> Result<(Start, u32), ReadError> {
         Start::read(&segment.file, segment.base)?.map_err(|reason| damaged(segment.base, reason))
     }
+}
+
+/// Takes the records of a stretch of RocketMQ's log into the table.
+fn read_foreign<F: DiskFile>(
+    table: &mut Table,
+    segment: &Segment<F>,
+    end: LogOffset,
+) -> Result<(), ReadError> {
+    let mut full_at = end;
+    _ = foreign::each_record(segment, segment.base, end, &mut |record| {
+        if table.is_full() {
+            full_at = record.log_offset();
+            return ControlFlow::Break(());
+        }
+        table.add(record);
+        ControlFlow::Continue(())
+    })?;
+    table.end = full_at;
+    Ok(())
 }
 
 fn take(table: &mut Table, header: &Header, at: LogOffset, bytes: &[u8]) -> Result<(), ReadError> {

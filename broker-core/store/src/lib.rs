@@ -26,6 +26,7 @@ pub mod whole_file;
 
 mod canary;
 mod flusher;
+mod foreign;
 mod frame;
 mod hash;
 mod index;
@@ -43,10 +44,11 @@ mod writer;
 
 pub use canary::Canary;
 pub use flusher::Flusher;
+pub use foreign::{BLANK_MAGIC, Scanner as ForeignScanner, Stop as ForeignStop, is_queued};
 pub use index::{Arrival, IndexEntry};
 pub use keys::{KeyIndex, KeyKind, KeyMatches, KeyQuery};
 pub use log::{Log, Poisoned, Staging};
-pub use options::{Durability, Options};
+pub use options::{Durability, Foreign, Options};
 pub use reader::{Boundary, LogReader, ReadError};
 pub use recovery::{Cut, OpenError, Opened, Recovery, open};
 pub use sequencer::{Placed, StageError};

@@ -1,7 +1,7 @@
 //! Staging records, and knowing how far they are stored.
 
 use crate::sequencer::{Placed, Sequencer, StageError};
-use halley_model::{LogOffset, Millis, QueueOffset, RecordBody};
+use halley_model::{LogOffset, Millis, QUEUES_MAX, QueueId, QueueOffset, RecordBody};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
     any::Any,
@@ -118,6 +118,13 @@ impl Log {
     /// Everything staged so far, by whomever, is stored once [`Log::acked`] has reached this.
     pub fn staged_end(&self) -> LogOffset {
         self.shared.sequencer.lock().end()
+    }
+
+    /// A queue without records goes on at `end`: the log it was in is gone. To be said after each opening, and before
+    /// anything is staged; [`crate::LogReader::begin_at`] tells readers. Queues with records stay as they are.
+    pub fn raise_end(&self, topic: &str, queue: QueueId, end: QueueOffset) {
+        assert!(queue < QUEUES_MAX, "queue {queue} of {topic} cannot be");
+        self.shared.sequencer.lock().raise_end(topic, queue, end);
     }
 
     /// Everything before this outlives a power cut.

@@ -12,6 +12,24 @@ pub enum Durability {
     Sync,
 }
 
+/// A commit log of RocketMQ's, whose records come before those of the store. It is read, and never written.
+#[derive(Debug, Clone)]
+pub struct Foreign {
+    /// The directory of its files, relative to the store's.
+    pub dir: String,
+    /// Called now and then while its files are read for the first time, with how many bytes of how many are done.
+    pub progress: fn(u64, u64),
+    /// Longest stretch of it that is indexed as one segment, in bytes; a record at least.
+    pub stretch_bytes: u64,
+}
+
+impl Foreign {
+    /// The log in `dir`, in stretches of 128 MiB.
+    pub fn new(dir: impl Into<String>, progress: fn(u64, u64)) -> Self {
+        Self { dir: dir.into(), progress, stretch_bytes: 128 << 20 }
+    }
+}
+
 /// A store's settings. See [`Options::new`] for the defaults.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -26,6 +44,8 @@ pub struct Options {
     pub staged_bytes_max: usize,
     /// Bytes of the newest records kept in memory for readers.
     pub tail_bytes: usize,
+    /// A commit log of RocketMQ's that this log goes on from.
+    pub foreign: Option<Foreign>,
     /// The planted bug to run with, to prove that it is found.
     #[cfg(feature = "canaries")]
     pub canary: Option<Canary>,
@@ -43,6 +63,7 @@ impl Options {
             segment_bytes: 128 << 20,
             staged_bytes_max: 64 << 20,
             tail_bytes: 64 << 20,
+            foreign: None,
             #[cfg(feature = "canaries")]
             canary: None,
         }

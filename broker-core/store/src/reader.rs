@@ -2,6 +2,7 @@
 
 use crate::{
     disk::{Disk, DiskError, read_full},
+    foreign,
     frame::{self, Kind, u32_at, u64_at},
     index::{Index, IndexEntry, Run, Slice, sidecar},
     log::Shared,
@@ -83,6 +84,11 @@ impl<D: Disk> LogReader<D> {
     /// Where the log begins.
     pub fn start(&self) -> LogOffset {
         self.segments.first()
+    }
+
+    /// Where the log of RocketMQ's ends that this one goes on from; its beginning without one.
+    pub fn foreign_end(&self) -> LogOffset {
+        self.segments.foreign_end()
     }
 
     /// Where the acknowledged log ends.
@@ -235,7 +241,7 @@ impl<D: Disk> LogReader<D> {
         }
         let segment = self.segments.holding(at).ok_or_else(|| outside(0))?;
         let mut size = [0; 4];
-        if !read_full(&segment.file, at - segment.base, &mut size)? {
+        if !read_full(&segment.file, segment.position(at), &mut size)? {
             return Err(outside(0));
         }
         let size = u32_at(&size, 0);
@@ -271,7 +277,7 @@ impl<D: Disk> LogReader<D> {
         let end = first.checked_add(len).filter(|end| *end <= self.shared.visible()).ok_or_else(outside)?;
         let segment = self.segments.holding(first).ok_or_else(outside)?;
         let mut bytes = vec![0; (end - first) as usize];
-        if !read_full(&segment.file, first - segment.base, &mut bytes)? {
+        if !read_full(&segment.file, segment.position(first), &mut bytes)? {
             return Err(damaged(first, "the segment ends before the record"));
         }
         let mut at = 0;
@@ -338,7 +344,7 @@ impl<D: Disk> LogReader<D> {
         }
         let segment = self.segment(entry.log_offset, entry.size)?;
         let mut head = [0; record::RECORD_BYTES_MIN];
-        if !read_full(&segment.file, entry.log_offset - segment.base, &mut head)?
+        if !read_full(&segment.file, segment.position(entry.log_offset), &mut head)?
             || u64_at(&head, 28) != entry.log_offset
         {
             return Err(damaged(entry.log_offset, "another record lies here"));
@@ -377,6 +383,9 @@ impl<D: Disk> LogReader<D> {
     ) -> Result<ControlFlow<LogOffset>, ReadError> {
         // Not where the file ends: cutting it to its length may have been lost with the power.
         let ends = self.segments.after(segment.base).map_or(end, |next| next.base.min(end));
+        if segment.foreign.is_some() {
+            return foreign::each_record(segment, from, ends, each);
+        }
         let limit = ends.saturating_sub(segment.base);
         let (start, crc) =
             Start::read(&segment.file, segment.base)?.map_err(|reason| damaged(segment.base, reason))?;

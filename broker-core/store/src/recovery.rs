@@ -1,5 +1,6 @@
 //! Opening a store: reading what is really there. The rule is in `docs/format/log.md`.
 
+mod foreign;
 mod rebuild;
 
 use crate::{
@@ -91,6 +92,16 @@ pub enum OpenError {
         /// what is wrong
         reason: String,
     },
+    /// The log of RocketMQ's that this one goes on from cannot be used.
+    #[error("{path} cannot be taken over, see log offset {at}: {reason}; nothing was changed")]
+    Foreign {
+        /// the file
+        path: String,
+        /// where
+        at: LogOffset,
+        /// what is wrong
+        reason: String,
+    },
 }
 
 /// Opens the store on `disk`, making a new one where there is none.
@@ -101,11 +112,16 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
     }
     let lock = disk.lock("lock")?;
     remove_unfinished(&*disk)?;
-    if find_segments(&*disk)?.is_empty() {
-        create_first(&*disk, &options, now)?;
-    }
+    let first = find_segments(&*disk)?.first().copied();
     let (index, index_writer) = Index::new();
     let mut rebuild = Rebuild::new(&*disk, &options, index_writer);
+    let begin = match &options.foreign {
+        Some(foreign) => rebuild.read_foreign(foreign, first)?,
+        None => 0,
+    };
+    if first.is_none() {
+        create_first(&*disk, &options, begin, now)?;
+    }
     let last = rebuild.read()?;
     // What the last process renamed or removed may not have become durable yet, but is relied on from now on.
     let snapshots_removed = snapshot::remove_beyond(&*disk, last.end)?;
@@ -181,13 +197,13 @@ fn find_segments<D: Disk>(disk: &D) -> Result<Vec<LogOffset>, DiskError> {
 }
 
 /// Makes the first segment of a new store.
-fn create_first<D: Disk>(disk: &D, options: &Options, now: Millis) -> Result<(), DiskError> {
+fn create_first<D: Disk>(disk: &D, options: &Options, base: LogOffset, now: Millis) -> Result<(), DiskError> {
     let file = disk.create(segment::SPARE)?;
     file.preallocate(options.segment_bytes)?;
-    let start = Start { base: 0, created: now, epoch: 0, chain: 0, unsynced: 0 };
+    let start = Start { base, created: now, epoch: 0, chain: 0, unsynced: 0 };
     file.write_at(0, &[&start.encode().0])?;
     file.sync_all()?;
-    disk.rename(segment::SPARE, &segment::path_of(0))?;
+    disk.rename(segment::SPARE, &segment::path_of(base))?;
     disk.sync_dir(segment::DIR)
 }
 

@@ -96,10 +96,14 @@ pub(crate) fn open_frame(now: Millis, epoch: u32, chain: u32) -> ([u8; OPEN_BYTE
     (frame, crc)
 }
 
-/// One segment file.
+/// One segment: a stretch of the log's addresses, and the file it lies in.
 pub(crate) struct Segment<F> {
     pub(crate) base: LogOffset,
-    pub(crate) file: F,
+    pub(crate) file: Arc<F>,
+    /// The address of the file's first byte.
+    file_base: LogOffset,
+    /// Set for a stretch of RocketMQ's log, which has records and no frames: what tells its file from others.
+    pub(crate) foreign: Option<u32>,
     /// The sidecar with its index, once it is sealed and the sidecar written.
     pub(crate) sidecar: OnceLock<F>,
     /// What the key index knows of it, once it is sealed.
@@ -120,7 +124,19 @@ pub(crate) enum Keys {
 
 impl<F> Segment<F> {
     pub(crate) fn new(base: LogOffset, file: F) -> Self {
-        Self { base, file, sidecar: OnceLock::new(), keys: RwLock::default() }
+        let (file, file_base) = (Arc::new(file), base);
+        Self { base, file, file_base, foreign: None, sidecar: OnceLock::new(), keys: RwLock::default() }
+    }
+
+    /// The stretch from `base` on of a file of RocketMQ's.
+    pub(crate) fn foreign(base: LogOffset, file: Arc<F>, file_base: LogOffset, fingerprint: u32) -> Self {
+        let foreign = Some(fingerprint);
+        Self { base, file, file_base, foreign, sidecar: OnceLock::new(), keys: RwLock::default() }
+    }
+
+    /// Where in the file the byte with this address lies.
+    pub(crate) fn position(&self, at: LogOffset) -> u64 {
+        at - self.file_base
     }
 }
 
@@ -168,6 +184,12 @@ impl<D: Disk> Segments<D> {
     /// Where the log begins.
     pub(crate) fn first(&self) -> LogOffset {
         self.list.read().first().map_or(0, |segment| segment.base)
+    }
+
+    /// Where the first segment with frames begins.
+    pub(crate) fn foreign_end(&self) -> LogOffset {
+        let list = self.list.read();
+        list.get(list.partition_point(|segment| segment.foreign.is_some())).map_or(0, |segment| segment.base)
     }
 
     pub(crate) fn count(&self) -> usize {

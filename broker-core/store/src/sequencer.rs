@@ -226,6 +226,13 @@ impl Sequencer {
         self.tails.ends_of(topic)
     }
 
+    /// The queue's next record gets this offset, or a higher one that it would get anyway.
+    pub(crate) fn raise_end(&mut self, topic: &str, queue: QueueId, end: QueueOffset) {
+        let topic = self.tails.number_of(topic, &mut self.batch.new_topics);
+        let next = self.tails.next_mut(topic, queue);
+        *next = (*next).max(end);
+    }
+
     /// Whether something waits to be written.
     pub(crate) fn has_staged(&self) -> bool {
         self.staged_bytes > 0

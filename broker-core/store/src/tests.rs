@@ -51,7 +51,12 @@ fn store<D: Disk>(store: &mut Opened<D>, topic: &str, queue: u32, payload: &[u8]
     placed
 }
 
-fn stage<D: Disk>(store: &Opened<D>, topic: &str, queue: u32, payload: &[u8]) -> Result<Placed, StageError> {
+pub(crate) fn stage<D: Disk>(
+    store: &Opened<D>,
+    topic: &str,
+    queue: u32,
+    payload: &[u8],
+) -> Result<Placed, StageError> {
     store.log.stage(NOW)?.append(&body(topic, queue, payload))
 }
 

@@ -2,7 +2,7 @@
 
 use halley_model::{RecordBody, RecordView};
 use halley_store::{
-    Durability, KeyKind, KeyQuery, LogReader, OpenError, Opened, Options, Snapshot,
+    BLANK_MAGIC, Durability, Foreign, KeyKind, KeyQuery, LogReader, OpenError, Opened, Options, Snapshot,
     disk::{Crash, Disk, DiskFile, SimDisk},
     open,
 };
@@ -11,6 +11,7 @@ use std::{net::SocketAddr, sync::Arc};
 const SEGMENT: &str = "log/00000000000000000000.seg";
 const SIDECAR: &str = "index/00000000000000000000.idx";
 const KEYS: &str = "index/00000000000000000000.keys";
+const FOREIGN: &str = "commitlog/00000000000000000000";
 const SEGMENT_BYTES: u64 = 4096;
 const NOW: i64 = 1_700_000_000_000;
 /// Of any frame, in bytes.
@@ -55,6 +56,51 @@ pub fn log_recovery_seeds() -> Vec<Vec<u8>> {
     file.truncate(end + 40);
     let torn = &file[..end - 7];
     [[&b"\0"[..], &file].concat(), [&b"\x01"[..], &file].concat(), [&b"\0"[..], torn].concat()].to_vec()
+}
+
+/// The only file of a log of RocketMQ's. The first byte says whether addresses and checksums of what looks like records are made right
+/// first. If the store opens, all that its index names can be read, it takes a record behind it, and it holds the same again when it
+/// is opened without what it remembered.
+pub fn foreign_log(input: &[u8]) {
+    let Some((repair, file)) = input.split_first() else { return };
+    let mut file = file.to_vec();
+    if repair & 1 == 1 {
+        make_records_right(&mut file);
+    }
+    let disk = Arc::new(SimDisk::new(1));
+    put(&disk, FOREIGN, &file);
+    let open_it = || {
+        let mut options = options();
+        options.foreign = Some(Foreign { stretch_bytes: 300, ..Foreign::new("commitlog", |_, _| {}) });
+        open(Arc::clone(&disk), options, NOW)
+    };
+    let Ok(opened) = open_it() else { return };
+    let before = contents(&opened.reader);
+    append(opened, b"one more");
+    disk.crash(Crash::Kill);
+    let after = contents(&open_it().expect("a store that opened once opens again").reader);
+    assert_eq!(after.len(), before.len() + 1);
+    for name in disk.list("index").expect("the disk is well") {
+        disk.remove(&format!("index/{name}")).expect("the disk is well");
+    }
+    let again = open_it().expect("sidecars are a cache");
+    assert_eq!(contents(&again.reader), after);
+    assert_eq!(disk.contents(FOREIGN).expect("it was put there"), file, "RocketMQ's files stay as they are");
+}
+
+/// A file with a blank at its end, and one with a torn tail.
+pub fn foreign_log_seeds() -> Vec<Vec<u8>> {
+    let (disk, _) = sealed_store();
+    let opened = open_store(&disk).expect("a healthy store");
+    let mut file = Vec::new();
+    for record in contents(&opened.reader) {
+        file.extend_from_slice(&record);
+    }
+    let torn = file[..file.len() - 9].to_vec();
+    file.extend_from_slice(&16_u32.to_be_bytes());
+    file.extend_from_slice(&BLANK_MAGIC.to_be_bytes());
+    file.extend_from_slice(&[0; 8]);
+    [[&b"\x01"[..], &file].concat(), [&b"\x01"[..], &torn].concat(), [&b"\0"[..], &file].concat()].to_vec()
 }
 
 /// The index of a sealed segment. Whatever its bytes, lookups give what the log says, or nothing at all.
@@ -226,7 +272,7 @@ fn contents(reader: &LogReader<SimDisk>) -> Vec<Vec<u8>> {
 }
 
 fn put(disk: &SimDisk, path: &str, bytes: &[u8]) {
-    for dir in ["log", "index", "snapshot"] {
+    for dir in ["log", "index", "snapshot", "commitlog"] {
         disk.create_dir(dir).expect("the disk is well");
     }
     let file = disk.create(path).expect("the disk is well");
@@ -256,6 +302,18 @@ fn make_checksums_right(file: &mut [u8]) {
         hasher.update(&frame[20..]);
         chain = hasher.finalize();
         frame[16..20].copy_from_slice(&chain.to_be_bytes());
+        at += length;
+    }
+}
+
+/// Writes its address and its body's checksum into whatever looks like a record, one behind the other.
+fn make_records_right(file: &mut [u8]) {
+    let mut at = 0;
+    while let Ok(record) = RecordView::parse(&file[at..]) {
+        let length = record.total_len();
+        let checksum = crc32fast::hash(record.body()) & 0x7FFF_FFFF;
+        file[at + 8..at + 12].copy_from_slice(&checksum.to_be_bytes());
+        file[at + 28..at + 36].copy_from_slice(&(at as u64).to_be_bytes());
         at += length;
     }
 }

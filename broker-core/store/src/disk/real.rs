@@ -26,6 +26,23 @@ impl RealDisk {
         Ok(disk)
     }
 
+    /// Locks a file that exists as RocketMQ's broker locks its own (a POSIX lock of the first byte), so that neither of both
+    /// runs while the other does; [`DiskError::Locked`] where it is held. `None` without such a file.
+    pub fn lock_beside_java(&self, path: &str) -> Result<Option<RealLock>, DiskError> {
+        let file = match OpenOptions::new().read(true).write(true).open(self.at(path)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("opening", path, &error)),
+        };
+        match rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(RealLock { _file: file })),
+            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => {
+                Err(DiskError::Locked { path: path.to_owned() })
+            }
+            Err(error) => Err(failed("locking", path, &error.into())),
+        }
+    }
+
     fn at(&self, path: &str) -> PathBuf {
         if path.is_empty() { self.root.clone() } else { self.root.join(path) }
     }
@@ -59,6 +76,12 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &str) -> Result<RealFile, DiskError> {
         let file = OpenOptions::new().read(true).write(true).open(self.at(path));
+        file.map(|file| RealFile { file, path: path.to_owned() })
+            .map_err(|error| failed("opening", path, &error))
+    }
+
+    fn open_to_read(&self, path: &str) -> Result<RealFile, DiskError> {
+        let file = OpenOptions::new().read(true).open(self.at(path));
         file.map(|file| RealFile { file, path: path.to_owned() })
             .map_err(|error| failed("opening", path, &error))
     }

@@ -128,6 +128,10 @@ impl Disk for SimDisk {
         Ok(self.file(&state, inode, path))
     }
 
+    fn open_to_read(&self, path: &str) -> Result<SimFile, DiskError> {
+        self.open(path)
+    }
+
     fn list(&self, dir: &str) -> Result<Vec<String>, DiskError> {
         let mut state = self.state.lock();
         state.begin("listing", dir)?;

@@ -5,9 +5,17 @@ use crate::{
     disk::{Disk, DiskError, DiskFile, read_full},
     frame::{u32_at, u64_at},
     index::sidecar::DIR,
-    segment::Start,
 };
 use halley_model::{LogOffset, Millis};
+
+/// How a sealed segment ends: its file names both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Where the next segment begins.
+    pub(crate) base: LogOffset,
+    /// The crc of its last frame; of a stretch of RocketMQ's log what tells its file from others.
+    pub(crate) chain: u32,
+}
 
 const MAGIC: u32 = 0x484C_4B31;
 const HEADER_BYTES: usize = 72;
@@ -50,7 +58,7 @@ impl Summary {
 pub(crate) fn write<D: Disk>(
     disk: &D,
     base: LogOffset,
-    next: &Start,
+    next: &Ended,
     summary: &Summary,
     entries: &mut Vec<u64>,
 ) -> Result<(), DiskError> {
@@ -68,7 +76,7 @@ pub(crate) fn write<D: Disk>(
     disk.rename(&temporary, &path)
 }
 
-fn encode(base: LogOffset, next: &Start, summary: &Summary, entries: &[u64]) -> Vec<u8> {
+fn encode(base: LogOffset, next: &Ended, summary: &Summary, entries: &[u64]) -> Vec<u8> {
     let blocks = entries.len().div_ceil(BLOCK_ENTRIES);
     let mut bytes = Vec::with_capacity(HEADER_BYTES + blocks * (4 + BLOCK_BYTES));
     bytes.extend_from_slice(&MAGIC.to_be_bytes());
@@ -111,7 +119,7 @@ pub(crate) struct KeyFile<F> {
 pub(crate) fn open<D: Disk>(
     disk: &D,
     base: LogOffset,
-    next: &Start,
+    next: &Ended,
 ) -> Result<Option<KeyFile<D::File>>, DiskError> {
     let file = match disk.open(&path_of(base)) {
         Err(DiskError::NotFound { .. }) => return Ok(None),

@@ -17,7 +17,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 /// See the module's documentation.
 pub(super) struct Rebuild<'a, D: Disk> {
-    disk: &'a D,
+    pub(super) disk: &'a D,
     options: &'a Options,
     pub(super) tails: Tails,
     pub(super) index: IndexWriter,
@@ -50,7 +50,7 @@ pub(super) struct Last<F> {
     epoch: u32,
 }
 
-type Sidecar<F> = (F, Subject, Vec<sidecar::Listed>);
+pub(super) type Sidecar<F> = (F, Subject, Vec<sidecar::Listed>);
 
 /// How far the frames of a segment go.
 struct Scanned {
@@ -121,7 +121,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         }
     }
 
-    fn add(&mut self, segment: &Arc<Segment<D::File>>) {
+    pub(super) fn add(&mut self, segment: &Arc<Segment<D::File>>) {
         self.segments.push(Arc::clone(segment));
         self.report.segments += 1;
     }
@@ -137,6 +137,16 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         let (base, chain, epoch, stored) = (segment.base, scanned.chain, scanned.epoch, self.stored);
         let subject = Subject { base, length, chain, epoch, stored };
         self.owed.push_back(Arc::new(Owed { subject, queues: self.index.end_segment() }));
+        self.pay()
+    }
+
+    /// RocketMQ's log, which ends at `end`, is taken in: as RocketMQ left it on the disk, it is for ever.
+    pub(super) fn foreign_done(&mut self, end: LogOffset) {
+        self.durable = self.durable.max(end);
+    }
+
+    /// Writes the sidecars of whole segments, as long as there is room.
+    pub(super) fn pay(&mut self) -> Result<(), DiskError> {
         while let Some(owed) = self.owed.front() {
             match write_sidecar(self.disk, &self.segments, owed) {
                 Err(DiskError::Full { .. }) => break,
@@ -228,15 +238,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         {
             return Ok(false);
         }
-        let mut appeared = Vec::new();
-        for one in listed {
-            let topic = self.tails.number_of(&one.topic, &mut appeared);
-            appeared.drain(..).for_each(|name| self.index.add_topic(name));
-            self.index
-                .add_run(topic, one.queue, one.run)
-                .map_err(|reason| damaged(base, base, format!("its index sidecar is wrong: {reason}")))?;
-            *self.tails.next_mut(topic, one.queue) = one.run.first + u64::from(one.run.count);
-        }
+        self.take_runs(base, listed, false)?;
         self.stored = subject.stored;
         self.durable = base + length;
         let first = segment.sidecar.set(file).is_ok();
@@ -244,8 +246,30 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         Ok(true)
     }
 
+    /// Takes the runs of a sidecar. Those of RocketMQ's log may begin a queue anew.
+    pub(super) fn take_runs(
+        &mut self,
+        base: LogOffset,
+        listed: Vec<sidecar::Listed>,
+        foreign: bool,
+    ) -> Result<(), OpenError> {
+        let mut appeared = Vec::new();
+        for one in listed {
+            let topic = self.tails.number_of(&one.topic, &mut appeared);
+            appeared.drain(..).for_each(|name| self.index.add_topic(name));
+            if foreign && one.run.first == 0 {
+                self.index.forget_queue(topic, one.queue);
+            }
+            self.index
+                .add_run(topic, one.queue, one.run)
+                .map_err(|reason| damaged(base, base, format!("its index sidecar is wrong: {reason}")))?;
+            *self.tails.next_mut(topic, one.queue) = one.run.first + u64::from(one.run.count);
+        }
+        Ok(())
+    }
+
     /// A segment's sidecar, where there is one that is whole.
-    fn sidecar(&self, base: LogOffset) -> Result<Option<Sidecar<D::File>>, DiskError> {
+    pub(super) fn sidecar(&self, base: LogOffset) -> Result<Option<Sidecar<D::File>>, DiskError> {
         let file = match self.disk.open(&sidecar::path_of(base)) {
             Err(DiskError::NotFound { .. }) => return Ok(None),
             file => file?,
@@ -347,6 +371,10 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             return Err(format!("a record is in queue {queue}, which cannot be"));
         }
         let next = self.tails.next_mut(topic, queue);
+        if *next == 0 && self.options.foreign.is_some() {
+            // RocketMQ had deleted all records of the queue, but not where it went on.
+            *next = queue_offset;
+        }
         if *next != queue_offset {
             let topic = record.topic();
             return Err(format!("queue {queue} of {topic} goes on at {queue_offset} after {next}"));

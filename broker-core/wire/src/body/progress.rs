@@ -310,6 +310,44 @@ pub fn encode_all_offsets(version: DataVersion, offsets: &Offsets) -> Vec<u8> {
     json.finish()
 }
 
+/// Reads committed offsets, from an answer to 43 or from `consumerOffset.json` of RocketMQ 4.9 and 5.5. Keys that name no topic
+/// and group are left out.
+pub fn decode_all_offsets(body: &[u8]) -> Result<Offsets, BodyError> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Body {
+        #[serde(deserialize_with = "json::null_is_default")]
+        offset_table: BTreeMap<String, BTreeMap<u64, i64>>,
+    }
+    let Body { offset_table } = json::body("committed offsets", body)?;
+    let named = |(key, queues): (String, _)| {
+        let (topic, group) = key.split_once('@')?;
+        Some(((topic.to_owned(), group.to_owned()), queues))
+    };
+    Ok(offset_table.into_iter().filter_map(named).collect())
+}
+
+/// Reads how far each delay level is delivered, from `delayOffset.json` of RocketMQ 4.9 and 5.5.
+pub fn decode_delay_offsets(body: &[u8]) -> Result<BTreeMap<u64, i64>, BodyError> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Body {
+        #[serde(deserialize_with = "json::null_is_default")]
+        offset_table: BTreeMap<u64, i64>,
+    }
+    json::body("delay offsets", body).map(|body: Body| body.offset_table)
+}
+
+/// `delayOffset.json`, see [`decode_delay_offsets`].
+pub fn encode_delay_offsets(offsets: &BTreeMap<u64, i64>) -> Vec<u8> {
+    let mut json = Writer::new();
+    json.open(b'{');
+    json.member("offsetTable");
+    json.queue_numbers(offsets);
+    json.close(b'}');
+    json.finish()
+}
+
 /// The answer to 308 (`QueryCorrectionOffsetBody`).
 pub fn encode_corrections(offsets: &BTreeMap<u64, i64>) -> Vec<u8> {
     let mut json = Writer::new();
