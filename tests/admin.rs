@@ -4,11 +4,13 @@
 
 mod common;
 
-use common::{Rocketmq, Server, clients, eventually};
+use common::{
+    Rocketmq, Server, clients, eventually,
+    mqadmin::{mqadmin, tools},
+};
 use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Child, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,47 +19,6 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The jars of RocketMQ's tools, or `None` with a line that says how to get them.
-fn tools() -> Option<PathBuf> {
-    let home = std::env::var_os("HALLEY_TEST_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/halley-test")))?;
-    let installed = home.join("rocketmq-5.5.0");
-    if installed.join("ready").exists() {
-        return Some(installed.join("lib"));
-    }
-    let message = "skipped: mqadmin, install with scripts/rocketmq.sh install";
-    assert!(std::env::var_os("CI").is_none(), "{message}");
-    eprintln!("{message}");
-    None
-}
-
-/// Runs `mqadmin` once for each line, all in one JVM; what each printed. `NS` and `BROKER` stand for the server's addresses.
-fn mqadmin(jars: &Path, server: &Server, lines: &[&str]) -> Vec<String> {
-    let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admin/MqAdmin.java");
-    let mut child = Command::new("java")
-        .args(["-XX:TieredStopAtLevel=1", "-Duser.home=/nonexistent", "-cp"])
-        .arg(jars.join("*"))
-        .arg(runner)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = String::new();
-    for line in lines {
-        let line = line.replace("NS", &server.namesrv.to_string());
-        input += &line.replace("BROKER", &server.broker.to_string()).replace(' ', "\t");
-        input.push('\n');
-    }
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let answers: Vec<String> =
-        text.split('\u{1}').skip(1).map(|answer| answer.split('\u{2}').next().unwrap().to_owned()).collect();
-    assert_eq!(answers.len(), lines.len(), "{text}");
-    answers
 }
 
 /// Checks that each command's output has a text, or lacks it where it begins with `!`.

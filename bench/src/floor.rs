@@ -104,6 +104,7 @@ fn handle(
         prepared_offset: 0,
         body: frame.body,
         properties: properties.as_bytes(),
+        dispatched: false,
     };
     record.encode(&Place { queue_offset: 1, log_offset: 1, stored: record.born, store_host: peer }, records);
     let answer = SendMessageResponse {

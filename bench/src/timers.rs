@@ -166,6 +166,7 @@ async fn receive(broker: SocketAddr, topic: &str, queue: u32, count: u64) -> Res
             expression_type: Some("TAG".into()),
             max_msg_bytes: None,
             broker_name: None,
+            lite_topic: None,
         };
         out.clear();
         let request = remoting::request(BrokerCode::PullMessage, 1, Serialize::Binary);

@@ -1,6 +1,6 @@
 //! Who waits for records in a queue: parked pulls of clients, and tasks of this process.
 
-use crate::{outbox::Outbox, pop::polling::Polling};
+use crate::{lite::events::LiteEvents, outbox::Outbox, pop::polling::Polling};
 use halley_model::QueueId;
 use parking_lot::Mutex;
 use std::{
@@ -32,6 +32,8 @@ pub(crate) struct Arrivals {
     waiting: Mutex<HashMap<Box<str>, ByQueue, BuildHasherDefault<DefaultHasher>>>,
     /// Who waits for messages to pop.
     pub(crate) polling: Polling,
+    /// Who wants lite topics.
+    pub(crate) lite: LiteEvents,
 }
 
 impl Arrivals {
@@ -66,6 +68,7 @@ impl Arrivals {
         I: IntoIterator<Item = (&'a str, QueueId), IntoIter: Clone>,
     {
         let queues = queues.into_iter();
+        queues.clone().for_each(|(topic, _)| self.lite.arrived(topic, &self.polling));
         if self.polling.any() {
             queues.clone().for_each(|(topic, queue)| self.polling.arrived(topic, queue));
         }

@@ -108,6 +108,7 @@ impl Broker {
                 prepared_offset: 0,
                 body: &message.body,
                 properties: &message.properties,
+                dispatched: false,
             });
         }
         let mut places = Vec::with_capacity(batch.len());

@@ -13,6 +13,7 @@ use crate::{
     housekeeping::Housekeeping,
     identity::Identity,
     kept::Kept,
+    lite::LiteTopics,
     log_thread::LogThread,
     lookup::Lookup,
     members::Members,
@@ -126,6 +127,7 @@ pub struct Broker {
     members: Arc<Members>,
     modes: Arc<RequestModeTable>,
     pops: Arc<Pops>,
+    lite: Arc<LiteTopics>,
     asks: Arc<AskClients>,
     names: Option<Arc<Names>>,
     lookup: Arc<Lookup>,
@@ -211,13 +213,14 @@ impl Broker {
             .map_err(|error| StartError::State(format!("no thread for the log: {error}")))?;
         let members = Arc::new(Members::default());
         let queues = Queues { reader: opened.reader.clone(), arrivals };
-        let delayed = Arc::new(Delayed::new(timers, queues.clone(), writer.clone()));
+        let delayed = Arc::new(Delayed::new(timers, queues.clone(), settings.clone(), writer.clone()));
         let transactions = Arc::new(Transactions::new(
             identity.clone(),
             checks,
             transactions,
             queues.clone(),
             members.clone(),
+            settings.clone(),
             writer.clone(),
         ));
         let housekeeping = Housekeeping {
@@ -235,6 +238,14 @@ impl Broker {
             keys: opened.keys.clone(),
             rolled,
         };
+        let lite = Arc::new(LiteTopics::new(
+            identity.clone(),
+            queues.clone(),
+            catalog.clone(),
+            progress.clone(),
+            settings.clone(),
+            names.clone(),
+        ));
         let broker = Self {
             identity,
             appends: Appends::new(opened.log, acks),
@@ -247,6 +258,7 @@ impl Broker {
             members,
             modes,
             pops,
+            lite,
             asks: Arc::default(),
             names,
             lookup: Arc::default(),
@@ -286,6 +298,7 @@ impl Broker {
             lookup: self.lookup.clone(),
             modes: self.modes.clone(),
             popper: self.popper(),
+            lite: self.lite.clone(),
             asks: self.asks.clone(),
             transactions: self.transactions.clone(),
             writer: self.writer.clone(),
@@ -330,9 +343,13 @@ impl Broker {
             self.asks.expire(std::time::Instant::now());
             self.progress.tick();
             self.stats.tick();
-            let housekeeping = self.housekeeping.clone();
-            // Syncs and snapshots block on the disk.
-            if let Err(error) = tokio::task::spawn_blocking(move || housekeeping.run()).await {
+            let (housekeeping, lite) = (self.housekeeping.clone(), self.lite.clone());
+            let run = move || {
+                housekeeping.run();
+                lite.tick();
+            };
+            // Syncs, snapshots and store times of lite topics block on the disk.
+            if let Err(error) = tokio::task::spawn_blocking(run).await {
                 tracing::error!(%error, "housekeeping failed");
             }
         }
@@ -344,6 +361,7 @@ impl Broker {
             pops: self.pops.clone(),
             queues: self.queues.clone(),
             catalog: self.catalog.clone(),
+            settings: self.settings.clone(),
         }
     }
 
@@ -357,6 +375,8 @@ impl Broker {
             progress: self.progress.clone(),
             arrivals: self.queues.arrivals.clone(),
             metrics: self.metrics.clone(),
+            settings: self.settings.clone(),
+            lite: self.lite.clone(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The topics and groups of this broker, announced to name servers.
 
 use crate::{
-    announcer::Announcer, changes::Changes, identity::Identity, settings::Settings, state_writer::StateWriter,
+    announcer::Announcer, changes::Changes, identity::Identity, light, settings::Settings,
+    state_writer::StateWriter,
 };
 use halley_machine::{
     attributes::{self, Attributes},
@@ -137,7 +138,11 @@ impl Catalog {
         topic::is_system(topic) || self.own.iter().any(|own| **own == *topic)
     }
 
+    /// The topic's settings. A light queue is there without anybody having made it (`LmqTopicConfigManager`, 5.5).
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
+        if light::is_light(&self.settings, topic) {
+            return TopicName::known(topic).ok().map(|name| Arc::new(TopicConfig::new(name, 1)));
+        }
         self.topics.read().get(topic).cloned()
     }
 
@@ -170,6 +175,9 @@ impl Catalog {
     /// the returned offset is acknowledged.
     pub(crate) fn update(&self, config: TopicConfig, changes: &Attributes) -> Result<LogOffset, ChangeError> {
         let name = config.name.clone();
+        if light::is_light(&self.settings, &name) {
+            return Ok(0);
+        }
         if self.is_system(&name) {
             return Err(CreateError::System(name.to_string()).into());
         }
@@ -200,6 +208,22 @@ impl Catalog {
         Ok(Some(deleted))
     }
 
+    /// Ends a light queue: where it ended, and when that is durable. The caller makes readers begin behind its end, and forgets
+    /// what groups committed.
+    pub(crate) fn delete_light_queue(
+        &self,
+        queue: &TopicName,
+    ) -> Result<(Vec<QueueOffset>, LogOffset), StageError> {
+        let mut begins = self.begins.lock();
+        let mut ends = Vec::new();
+        let end = self.writer.write_with(|staging| {
+            ends = staging.queue_ends(queue);
+            StateRecord::deleted_topic(queue, &ends)
+        })?;
+        begins.raise(queue, &ends);
+        Ok((ends, end))
+    }
+
     /// Creates or widens a topic, see [`Topics::ensure`].
     pub(crate) fn ensure(&self, topic: &TopicName, queues: u32) -> Result<LogOffset, ChangeError> {
         if self.get(topic).is_some_and(|existing| existing.queues() >= queues) {
@@ -219,8 +243,11 @@ impl Catalog {
         state.with_settings(self.settings.changed(), &self.forbidden.read())
     }
 
-    /// The group's settings.
+    /// The group's settings; a group that reads light queues has the usual ones (`LmqSubscriptionGroupManager`, 5.5).
     pub(crate) fn group(&self, group: &str) -> Option<Arc<GroupConfig>> {
+        if light::is_light(&self.settings, group) {
+            return GroupName::new(group).ok().map(|name| Arc::new(GroupConfig::new(name)));
+        }
         self.groups.read().get(group).cloned()
     }
 
@@ -247,6 +274,9 @@ impl Catalog {
         config: GroupConfig,
         changes: &Attributes,
     ) -> Result<LogOffset, ChangeError> {
+        if light::is_light(&self.settings, &config.name) {
+            return Ok(0);
+        }
         let mut groups = self.groups.write();
         let current = groups.get(&config.name).map(|group| &group.attributes);
         let attributes =

@@ -1,6 +1,6 @@
 //! Delivers delayed messages when their time has come.
 
-use crate::{clock, follow::follow, queues::Queues, state_writer::StateWriter};
+use crate::{clock, follow::follow, light, queues::Queues, settings::Settings, state_writer::StateWriter};
 use bytes::Bytes;
 use halley_machine::{
     delay::{self, Delivery, TIMER_TOPIC, Waiting},
@@ -10,6 +10,7 @@ use halley_machine::{
 use halley_model::Millis;
 use halley_store::{ReadError, StageError, disk::RealDisk};
 use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// Most messages delivered as one group.
 const MESSAGES_MAX: usize = 256;
@@ -25,6 +26,7 @@ const RETRY_MS: Millis = 100;
 pub(crate) struct Delayed {
     timers: Mutex<Timers>,
     queues: Queues<RealDisk>,
+    settings: Arc<Settings>,
     writer: StateWriter,
 }
 
@@ -38,8 +40,13 @@ enum Error {
 }
 
 impl Delayed {
-    pub(crate) fn new(timers: Timers, queues: Queues<RealDisk>, writer: StateWriter) -> Self {
-        Self { timers: Mutex::new(timers), queues, writer }
+    pub(crate) fn new(
+        timers: Timers,
+        queues: Queues<RealDisk>,
+        settings: Arc<Settings>,
+        writer: StateWriter,
+    ) -> Self {
+        Self { timers: Mutex::new(timers), queues, settings, writer }
     }
 
     /// Takes in what was sent, and delivers what is due; when to come again. Blocks on the disk.
@@ -96,11 +103,12 @@ impl Delayed {
             bytes += record.len();
             messages.push(record);
         }
-        let (deliveries, done) = delay::deliveries(batch, &recalls, &messages, now);
+        let (deliveries, done) =
+            delay::deliveries(batch, &recalls, &messages, now, light::is_dispatching(&self.settings));
         let state = StateRecord { done_timers: done, ..StateRecord::default() };
         let encoded = state.encode();
-        let group: Vec<_> =
-            deliveries.iter().map(Delivery::body).chain([self.writer.body(&encoded, now)]).collect();
+        let bodies = deliveries.iter().map(Delivery::body);
+        let group: Vec<_> = bodies.chain([self.writer.body(&encoded, now)]).collect();
         let mut timers = self.timers.lock();
         self.writer.stage_group(&group, now)?;
         state.done_timers.into_iter().for_each(|timer| timers.finish(timer));

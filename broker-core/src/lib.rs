@@ -26,6 +26,8 @@ mod held;
 mod housekeeping;
 mod identity;
 mod kept;
+mod light;
+mod lite;
 mod log_thread;
 mod lookup;
 mod members;

@@ -170,6 +170,13 @@ impl Pops {
         locked
     }
 
+    /// How many queues of lite topics groups have popped from.
+    pub(crate) fn lite_queues(&self) -> usize {
+        let slots = self.slots.read();
+        let topics = slots.values().flat_map(HashMap::keys);
+        topics.filter(|topic| topic.starts_with(halley_machine::lite::PREFIX)).count()
+    }
+
     /// Looks at the slot's machine without changing it.
     pub(crate) fn peek<'a>(&self, slot: &'a Slot) -> impl Deref<Target = PopQueue> + use<'a> {
         parking_lot::MutexGuard::map(slot.state.lock(), |state| &mut state.queue)

@@ -83,7 +83,7 @@ impl Progress {
         if self.resets_len.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let key = (group.clone(), TopicName::new(topic).ok()?, queue);
+        let key = (group.clone(), TopicName::known(topic).ok()?, queue);
         let mut resets = self.resets.lock();
         let offset = resets.remove(&key);
         self.resets_len.store(resets.len(), Ordering::Release);

@@ -6,6 +6,7 @@ mod consumption;
 mod figures;
 mod group_configs;
 mod groups;
+mod lite;
 mod offsets;
 mod pop;
 mod pull;
@@ -24,6 +25,7 @@ use crate::{
     catalog::Catalog,
     connection::{Service, Session, SessionInfo},
     identity::Identity,
+    lite::LiteTopics,
     lookup::Lookup,
     members::Members,
     metrics::BrokerMetrics,
@@ -66,6 +68,7 @@ pub(crate) struct Remoting {
     pub(crate) lookup: Arc<Lookup>,
     pub(crate) modes: Arc<RequestModeTable>,
     pub(crate) popper: Popper,
+    pub(crate) lite: Arc<LiteTopics>,
     pub(crate) asks: Arc<AskClients>,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) writer: StateWriter,
@@ -207,6 +210,14 @@ impl Remoting {
             BrokerCode::ChangeMessageInvisibleTime => self.pop_acks().change_invisible_time(frame, session),
             BrokerCode::Notification => self.pops().notification(frame, session),
             BrokerCode::PollingInfo => self.pops().polling_info(frame, session),
+            BrokerCode::PopLiteMessage => self.pops().pop_lite(frame, session),
+            BrokerCode::LiteSubscriptionCtl => self.lite_requests().control(frame, session),
+            BrokerCode::GetBrokerLiteInfo => self.lite_requests().broker(frame, session),
+            BrokerCode::GetParentTopicInfo => self.lite_requests().parent(frame, session),
+            BrokerCode::GetLiteTopicInfo => self.lite_requests().topic(frame, session),
+            BrokerCode::GetLiteClientInfo => self.lite_requests().client(frame, session),
+            BrokerCode::GetLiteGroupInfo => self.lite_requests().group(frame, session),
+            BrokerCode::TriggerLiteDispatch => self.lite_requests().dispatch(frame, session),
             BrokerCode::PeekMessage => self.pops().peek(frame, session),
             BrokerCode::UpdateAndCreateTopicList => self.topics().create_list(frame, session),
             BrokerCode::DeleteTopicInBroker => self.topics().delete(frame, session),
@@ -271,6 +282,8 @@ impl Remoting {
             progress: &self.progress,
             metrics: &self.metrics,
             stats: &self.stats,
+            settings: &self.settings,
+            reader: &self.queues.reader,
         }
     }
 
@@ -322,6 +335,7 @@ impl Remoting {
             catalog: &self.catalog,
             progress: &self.progress,
             pops: &self.popper.pops,
+            settings: &self.settings,
         }
     }
 
@@ -332,11 +346,22 @@ impl Remoting {
             popper: &self.popper,
             settings: &self.settings,
             metrics: &self.metrics,
+            lite: &self.lite,
         }
     }
 
     fn pop_acks(&self) -> pop::Acks<'_> {
-        pop::Acks { queues: &self.queues, catalog: &self.catalog, pops: &self.popper.pops }
+        pop::Acks { queues: &self.queues, catalog: &self.catalog, pops: &self.popper.pops, lite: &self.lite }
+    }
+
+    fn lite_requests(&self) -> lite::LiteRequests<'_> {
+        lite::LiteRequests {
+            lite: &self.lite,
+            catalog: &self.catalog,
+            progress: &self.progress,
+            pops: &self.popper.pops,
+            settings: &self.settings,
+        }
     }
 
     fn assignments(&self) -> assignment::Assignments<'_> {
@@ -362,6 +387,7 @@ impl Remoting {
             queues: &self.queues,
             stats: &self.stats,
             settings: &self.settings,
+            lite: &self.lite,
             acks: &self.appends.acks,
         }
     }

@@ -7,19 +7,106 @@ use halley_store::StageError;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
 };
 
 /// Settings that nobody may change from outside (`AdminBrokerProcessor.initConfigBlackList`, 5.5).
 const BLACK_LIST: [&str; 3] = ["brokerConfigPath", "rocketmqHome", "configBlackList"];
 
+/// Settings that are on or off, in the order of [`FLAGS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flag {
+    /// Topics are created on first use.
+    AutoCreateTopics,
+    /// Groups are created on first use.
+    AutoCreateGroups,
+    /// A topic may be for messages of all kinds.
+    MixedTypes,
+    /// The broker itself resets offsets; else it tells its clients to.
+    ServerSideReset,
+    /// The highest queue of a topic with priorities is the most urgent.
+    PriorityOrderAscending,
+    /// Popped messages that nobody acknowledged are tried again in a queue like the one they came from.
+    SeparateRetryQueues,
+    /// Such messages go to `%RETRY%group+topic`.
+    RetryTopicV2,
+    /// Where they do, `%RETRY%group_topic` is popped from too.
+    RetryTopicV1Popped,
+    /// There are light queues, to be read like topics.
+    LightQueues,
+    /// Messages go into the light queues that they name.
+    MultiDispatch,
+    /// There are at most so many light queues as [`Number::LightQueuesMax`] says.
+    LightQuota,
+}
+
+/// Names and defaults (`BrokerConfig`, `MessageStoreConfig`, 5.5).
+const FLAGS: [(Flag, &str, bool); 11] = [
+    (Flag::AutoCreateTopics, "autoCreateTopicEnable", true),
+    (Flag::AutoCreateGroups, "autoCreateSubscriptionGroup", true),
+    (Flag::MixedTypes, "enableMixedMessageType", false),
+    (Flag::ServerSideReset, "useServerSideResetOffset", true),
+    (Flag::PriorityOrderAscending, "priorityOrderAsc", true),
+    (Flag::SeparateRetryQueues, "useSeparateRetryQueue", false),
+    (Flag::RetryTopicV2, "enableRetryTopicV2", false),
+    (Flag::RetryTopicV1Popped, "retrieveMessageFromPopRetryTopicV1", true),
+    (Flag::LightQueues, "enableLmq", false),
+    (Flag::MultiDispatch, "enableMultiDispatch", false),
+    (Flag::LightQuota, "enableLmqQuota", false),
+];
+
+/// Settings that are numbers, in the order of [`NUMBERS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Number {
+    /// Of 100 pops so many look into the retry topic first.
+    RetryFirstPercent,
+    /// The same of pops that go by priority.
+    RetryFirstPercentByPriority,
+    /// Most light queues.
+    LightQueuesMax,
+    /// Most pairs of clients and lite topics.
+    LiteSubscriptionsMax,
+    /// Most lite topics with messages that a client is told of, where its group does not say.
+    LiteEventsMax,
+    /// How often it is looked for clients that do not fetch, in milliseconds.
+    LiteScanMs,
+    /// A client that did not repeat its subscriptions for so long is gone, in milliseconds.
+    LiteClientTimeoutMs,
+    /// A client that had too much to be told of is told of it so much later, in milliseconds.
+    LiteFullAfterMs,
+    /// The same of groups that want all lite topics.
+    LiteWildcardFullAfterMs,
+    /// How often it is looked for lite topics that end, in milliseconds.
+    LiteExpiryMs,
+    /// No lite topic ends before it was without messages for so long, in milliseconds.
+    LiteTtlMinMs,
+}
+
+/// Names and defaults (`BrokerConfig`, 5.5), and the range.
+const NUMBERS: [(Number, &str, i64, std::ops::RangeInclusive<i64>); 11] = [
+    (Number::RetryFirstPercent, "popFromRetryProbability", 20, 0..=100),
+    (Number::RetryFirstPercentByPriority, "popFromRetryProbabilityForPriority", 0, 0..=100),
+    (Number::LightQueuesMax, "maxLmqConsumeQueueNum", 20_000, 0..=i32::MAX as i64),
+    (Number::LiteSubscriptionsMax, "maxLiteSubscriptionCount", 100_000, 0..=i32::MAX as i64),
+    (Number::LiteEventsMax, "maxClientEventCount", 100, 1..=100_000),
+    (Number::LiteScanMs, "liteEventCheckInterval", 10_000, 100..=i32::MAX as i64),
+    (Number::LiteClientTimeoutMs, "liteSubscriptionCheckTimeoutMills", 180_000, 100..=i32::MAX as i64),
+    (Number::LiteFullAfterMs, "liteEventFullDispatchDelayTime", 10_000, 50..=i32::MAX as i64),
+    (
+        Number::LiteWildcardFullAfterMs,
+        "liteEventFullDispatchDelayTimeForWildcardGroup",
+        10_000,
+        50..=i32::MAX as i64,
+    ),
+    (Number::LiteExpiryMs, "liteTtlCheckInterval", 120_000, 100..=i32::MAX as i64),
+    (Number::LiteTtlMinMs, "minLiteTTl", 900_000, 0..=i32::MAX as i64),
+];
+
 /// The broker's settings, under RocketMQ's names.
 pub(crate) struct Settings {
     permission: AtomicU8,
-    auto_create_topics: AtomicBool,
-    auto_create_groups: AtomicBool,
-    mixed_types: AtomicBool,
-    server_side_reset: AtomicBool,
+    flags: [AtomicBool; FLAGS.len()],
+    numbers: [AtomicI64; NUMBERS.len()],
     /// What was changed, held while a change is logged.
     changed: Mutex<BTreeMap<String, String>>,
     /// What cannot be changed.
@@ -64,10 +151,8 @@ impl Settings {
     ) -> Self {
         let settings = Self {
             permission: AtomicU8::new(Permission::READ_WRITE.0),
-            auto_create_topics: AtomicBool::new(true),
-            auto_create_groups: AtomicBool::new(true),
-            mixed_types: AtomicBool::new(false),
-            server_side_reset: AtomicBool::new(true),
+            flags: FLAGS.map(|(_, _, default)| AtomicBool::new(default)),
+            numbers: NUMBERS.map(|(_, _, default, _)| AtomicI64::new(default)),
             changed: Mutex::default(),
             fixed,
             changes: Changes::default(),
@@ -95,22 +180,32 @@ impl Settings {
 
     /// Whether topics are created on first use (`autoCreateTopicEnable`).
     pub(crate) fn auto_create_topics(&self) -> bool {
-        self.auto_create_topics.load(Ordering::Relaxed)
+        self.is(Flag::AutoCreateTopics)
     }
 
     /// Whether groups are created on first use (`autoCreateSubscriptionGroup`).
     pub(crate) fn auto_create_groups(&self) -> bool {
-        self.auto_create_groups.load(Ordering::Relaxed)
+        self.is(Flag::AutoCreateGroups)
     }
 
     /// Whether a topic may be for messages of all kinds (`enableMixedMessageType`).
     pub(crate) fn mixed_types(&self) -> bool {
-        self.mixed_types.load(Ordering::Relaxed)
+        self.is(Flag::MixedTypes)
     }
 
     /// Whether the broker itself resets offsets, or tells its clients to (`useServerSideResetOffset`).
     pub(crate) fn server_side_reset(&self) -> bool {
-        self.server_side_reset.load(Ordering::Relaxed)
+        self.is(Flag::ServerSideReset)
+    }
+
+    /// Whether it is on.
+    pub(crate) fn is(&self, flag: Flag) -> bool {
+        self.flags[flag as usize].load(Ordering::Relaxed)
+    }
+
+    /// The setting's value.
+    pub(crate) fn number(&self, number: Number) -> i64 {
+        self.numbers[number as usize].load(Ordering::Relaxed)
     }
 
     /// Changes settings, all or none. The change is durable when the returned offset is acknowledged.
@@ -143,23 +238,13 @@ impl Settings {
         let mut all: BTreeMap<&str, String> =
             self.fixed.iter().map(|(name, value)| (*name, value.clone())).collect();
         all.insert("brokerPermission", self.permission().0.to_string());
-        for (name, flag) in self.flags() {
-            all.insert(name, flag.load(Ordering::Relaxed).to_string());
-        }
+        all.extend(FLAGS.iter().map(|(flag, name, _)| (*name, self.is(*flag).to_string())));
+        all.extend(NUMBERS.iter().map(|(number, name, ..)| (*name, self.number(*number).to_string())));
         all.into_iter().map(|(name, value)| format!("{name}={value}\n")).collect()
     }
 
     pub(crate) fn version(&self) -> DataVersion {
         self.changes.version()
-    }
-
-    fn flags(&self) -> [(&'static str, &AtomicBool); 4] {
-        [
-            ("autoCreateTopicEnable", &self.auto_create_topics),
-            ("autoCreateSubscriptionGroup", &self.auto_create_groups),
-            ("enableMixedMessageType", &self.mixed_types),
-            ("useServerSideResetOffset", &self.server_side_reset),
-        ]
     }
 
     fn check(&self, name: &str, value: &str) -> Result<Change<'_>, SettingError> {
@@ -170,9 +255,16 @@ impl Settings {
             let permission = permission.ok_or_else(|| wrong("2 (write), 4 (read) or 6 (both)"))?;
             return Ok(Change::Permission(&self.permission, permission));
         }
-        let flag = self.flags().into_iter().find(|(known, _)| *known == name);
+        if let Some((number, _, _, range)) = NUMBERS.iter().find(|(_, known, ..)| *known == name) {
+            let value = value.parse().ok().filter(|value| range.contains(value));
+            let value = value.ok_or_else(|| wrong("a number in its range"))?;
+            return Ok(Change::Number(&self.numbers[*number as usize], value));
+        }
+        let flag = FLAGS.iter().find(|(_, known, _)| *known == name);
         match (flag, value) {
-            (Some((_, flag)), "true" | "false") => Ok(Change::Flag(flag, value == "true")),
+            (Some((flag, ..)), "true" | "false") => {
+                Ok(Change::Flag(&self.flags[*flag as usize], value == "true"))
+            }
             (Some(_), _) => Err(wrong("true or false")),
             (None, _) if self.fixed.contains_key(name) => Err(SettingError::Fixed(name.to_owned())),
             (None, _) => Err(SettingError::Unknown(name.to_owned())),
@@ -183,6 +275,7 @@ impl Settings {
 enum Change<'a> {
     Permission(&'a AtomicU8, u8),
     Flag(&'a AtomicBool, bool),
+    Number(&'a AtomicI64, i64),
 }
 
 impl Change<'_> {
@@ -190,6 +283,7 @@ impl Change<'_> {
         match self {
             Self::Permission(setting, value) => setting.store(value, Ordering::Relaxed),
             Self::Flag(setting, value) => setting.store(value, Ordering::Relaxed),
+            Self::Number(setting, value) => setting.store(value, Ordering::Relaxed),
         }
     }
 }
@@ -208,6 +302,12 @@ pub(crate) fn parse_properties(body: &[u8]) -> Option<BTreeMap<String, String>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_lie_where_they_are_looked_for() {
+        assert!(FLAGS.iter().enumerate().all(|(at, (flag, ..))| *flag as usize == at));
+        assert!(NUMBERS.iter().enumerate().all(|(at, (number, ..))| *number as usize == at));
+    }
 
     #[test]
     fn properties_are_lines() {

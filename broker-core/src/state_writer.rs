@@ -51,6 +51,7 @@ impl StateWriter {
             prepared_offset: 0,
             body: encoded,
             properties: b"",
+            dispatched: false,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::clock;
 use halley_machine::counters::{self, Samples, Stretch, Sum};
-use halley_model::{Millis, topic};
+use halley_model::{Millis, light, topic};
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{HashMap, VecDeque},
@@ -159,8 +159,11 @@ impl Stats {
         self.broker.batch_max_us.fetch_max(micros, Relaxed);
     }
 
-    /// The counter of what a group is sent of a topic.
+    /// The counter of what a group is sent of a topic. Light queues and their groups are counted together
+    /// (`LmqBrokerStatsManager`, 5.5).
     pub(crate) fn gets_of(&self, topic: &str, group: &str) -> Arc<Counted> {
+        let together = |name| if light::is_light(name) { light::PREFIX } else { name };
+        let (topic, group) = (together(topic), together(group));
         entry(&entry(&self.topics, topic).gets, group)
     }
 

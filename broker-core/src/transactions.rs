@@ -1,7 +1,8 @@
 //! Ends transactions, and asks producers about those that stay open.
 
 use crate::{
-    clock, follow::follow, identity::Identity, members::Members, queues::Queues, state_writer::StateWriter,
+    clock, follow::follow, identity::Identity, light, members::Members, queues::Queues, settings::Settings,
+    state_writer::StateWriter,
 };
 use bytes::{Bytes, BytesMut};
 use halley_machine::{
@@ -32,6 +33,7 @@ pub(crate) struct Transactions {
     table: Mutex<Table>,
     queues: Queues<RealDisk>,
     members: Arc<Members>,
+    settings: Arc<Settings>,
     writer: StateWriter,
 }
 
@@ -71,9 +73,10 @@ impl Transactions {
         table: Table,
         queues: Queues<RealDisk>,
         members: Arc<Members>,
+        settings: Arc<Settings>,
         writer: StateWriter,
     ) -> Self {
-        Self { identity, policy, table: Mutex::new(table), queues, members, writer }
+        Self { identity, policy, table: Mutex::new(table), queues, members, settings, writer }
     }
 
     /// How many are open.
@@ -122,6 +125,7 @@ impl Transactions {
                 let mut properties = Vec::new();
                 let message = transactions::committed(half, table.times(offset), now, &mut properties)
                     .ok_or(EndError::NotOpen)?;
+                let message = light::dispatched(&self.settings, message);
                 self.writer.stage_group(&[message, self.writer.body(&state, now)], now)?
             }
             Decision::Rollback => self.writer.stage_group(&[self.writer.body(&state, now)], now)?,

@@ -92,6 +92,8 @@ pub(crate) struct Event {
     /// Whether targets that reject anything reject this.
     pub(crate) poison: bool,
     pub(crate) bytes: u64,
+    /// Whether it goes into light queues: one of its key, and one for all.
+    pub(crate) light: bool,
 }
 
 impl Event {
@@ -109,6 +111,8 @@ impl Event {
             key: random.between(0, plan.keys - 1),
             poison: random.percent(10),
             bytes,
+            // Where sizes matter, nothing is added to them.
+            light: matches!(plan.sizes, Sizes::Varied(_)) && number.is_multiple_of(3),
         }
     }
 
@@ -132,6 +136,9 @@ impl Event {
             (property::TAGS, &format!("t{}", self.tag)),
         ] {
             assert!(property::push(&mut properties, key, value), "no value holds a separator");
+        }
+        if self.light {
+            push(&mut properties, property::MULTI_DISPATCH, &format!("%LMQ%k{},%LMQ%all", self.key));
         }
         Message::new(Topic::Bus, self.queue, body, properties)
     }
@@ -285,6 +292,8 @@ impl Message {
             prepared_offset: 0,
             body: &self.body,
             properties: &self.properties,
+            dispatched: self.topic == Topic::Bus
+                && property::get(&self.properties, property::MULTI_DISPATCH).is_some(),
         }
     }
 
@@ -294,8 +303,16 @@ impl Message {
     }
 }
 
-/// A checksum over what a producer gave.
+/// A checksum over what a producer gave, without the offsets in light queues that the store adds.
 pub(crate) fn digest(body: &[u8], properties: &[u8]) -> u32 {
+    let mut given = Vec::new();
+    let properties = match property::get(properties, property::MULTI_QUEUE_OFFSETS) {
+        None => properties,
+        Some(_) => {
+            property::copy_where(properties, &mut given, |key| key != property::MULTI_QUEUE_OFFSETS);
+            &given
+        }
+    };
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(body);
     hasher.update(properties);

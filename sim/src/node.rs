@@ -13,9 +13,9 @@ use halley_machine::{
     offsets::{Committed, Key},
     state::{Snapshot, StateRecord, Tables},
 };
-use halley_model::{GroupName, LogOffset, QueueId, QueueOffset, RecordView, TopicName};
+use halley_model::{GroupName, LogOffset, QueueId, QueueOffset, RecordView, TopicName, light};
 use halley_store::{IndexEntry, OpenError, Opened, Options, Placed, ReadError, StageError, disk::SimDisk};
-use std::{ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 /// State records hold commits of about so many bytes, so that they fit the smallest segment.
 const STATE_BYTES_MAX: usize = 2_000;
@@ -412,9 +412,13 @@ fn options(scene: &Scene) -> Options {
 fn check_recovered(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(), Violation> {
     let mut records = Vec::new();
     let mut strange = None;
+    let mut light_queues = BTreeMap::<String, Vec<(QueueOffset, LogOffset)>>::new();
     let scanned = store.reader.scan(0, |record| match found(record) {
         Ok(found) => {
             records.push(found);
+            for (name, offset) in light::positions(record) {
+                light_queues.entry(name.to_owned()).or_default().push((offset, record.log_offset()));
+            }
             ControlFlow::Continue(())
         }
         Err(violation) => {
@@ -458,6 +462,24 @@ fn check_recovered(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(), Vio
         let entries = entries.iter().map(|entry| (entry.queue_offset, entry.log_offset));
         ensure(entries.eq(scene.log.index_of(topic, queue)), Check::QueueOrder, || {
             format!("the index of {topic:?}/{queue} is not what the log says")
+        })?;
+    }
+    check_light_queues(store, &light_queues)
+}
+
+/// Each light queue has the records that say so, one behind the other.
+fn check_light_queues(
+    store: &Opened<SimDisk>,
+    light_queues: &BTreeMap<String, Vec<(QueueOffset, LogOffset)>>,
+) -> Result<(), Violation> {
+    for (name, expected) in light_queues {
+        let mut entries = Vec::new();
+        let looked_up = store.reader.lookup(name, light::QUEUE, 0, usize::MAX, &mut entries);
+        looked_up.or_else(|error| violated(Check::QueueOrder, format!("no index of {name}: {error}")))?;
+        let entries = entries.iter().map(|entry| (entry.queue_offset, entry.log_offset));
+        let contiguous = expected.iter().map(|(offset, _)| *offset).eq(0..expected.len() as u64);
+        ensure(contiguous && entries.eq(expected.iter().copied()), Check::QueueOrder, || {
+            format!("the index of {name} is not what the log says")
         })?;
     }
     Ok(())

@@ -48,6 +48,7 @@ fn planted_bugs_of_the_store_are_found() {
     finds(Bug::Store(StoreBug::OffsetReused), 0..20);
     finds(Bug::Store(StoreBug::IndexAheadOfLog), 0..100);
     finds(Bug::Store(StoreBug::RenameUnsynced), 0..100);
+    finds(Bug::Store(StoreBug::LightQueuesForgotten), 0..20);
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn planted_bugs_of_pops_are_found() {
 
 #[test]
 fn planted_bugs_of_the_shell_are_found() {
-    finds(Bug::Shell(ShellBug::DoneBeforeDelivery), 290..300);
+    finds(Bug::Shell(ShellBug::DoneBeforeDelivery), 0..20);
     finds(Bug::Shell(ShellBug::CommitWithoutEnd), 0..200);
 }
 

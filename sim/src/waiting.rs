@@ -131,7 +131,7 @@ impl Node {
         let (Ok(recalls), Ok(messages)) = (read_all(&batch.recalls), read_all(&batch.messages)) else {
             return Ok(false);
         };
-        let (deliveries, done) = delay::deliveries(batch, &recalls, &messages, scene.now);
+        let (deliveries, done) = delay::deliveries(batch, &recalls, &messages, scene.now, true);
         scene.coverage.count(Happened::TimerDue);
         if deliveries.len() < messages.len() {
             scene.coverage.count(Happened::Recalled);

@@ -10,6 +10,7 @@
 
 pub mod consumer;
 pub mod fastjson;
+pub mod mqadmin;
 pub mod observed;
 pub mod oracle;
 pub mod remoting;

@@ -77,6 +77,33 @@ impl Connection {
         let _ = self.stream.write_all(&bytes);
     }
 
+    /// The next request of the server, as its code and fields; `None` where it closes the connection instead.
+    pub fn next_request(&mut self) -> io::Result<Option<Reply>> {
+        loop {
+            while let Some((frame, used)) = frame::decode(&self.input, &Limits::default()).unwrap() {
+                let request = (!frame.is_reply()).then(|| Reply {
+                    code: frame.code,
+                    remark: None,
+                    ext: frame
+                        .ext
+                        .iter()
+                        .map(|(name, value)| (name.into_owned(), value.text().into_owned()))
+                        .collect(),
+                    body: frame.body.to_vec(),
+                });
+                self.input.drain(..used);
+                if request.is_some() {
+                    return Ok(request);
+                }
+            }
+            let mut buffer = [0; 64 * 1024];
+            match self.stream.read(&mut buffer)? {
+                0 => return Ok(None),
+                read => self.input.extend_from_slice(&buffer[..read]),
+            }
+        }
+    }
+
     /// The reply to the last request; what else the server sends meanwhile, as notifications, is dropped.
     fn read_reply(&mut self) -> io::Result<Option<Reply>> {
         loop {

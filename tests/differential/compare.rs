@@ -2,6 +2,7 @@
 
 use crate::common::{fastjson, remoting::Reply};
 use halley_model::{property, record::RecordView};
+use halley_wire::pop::{ExtraInfo, ORDER_REVIVE_QUEUE};
 use serde_json::{Map, Value, json};
 use std::{fmt, net::SocketAddr};
 
@@ -86,12 +87,16 @@ fn is_set(elements: &[Value]) -> bool {
 pub(crate) fn comparable(request_code: i32, reply: &Reply, addresses: &Addresses) -> Value {
     let body = match request_code {
         _ if reply.body.is_empty() => Value::Null,
-        11 | 12 | 33 | 361 => messages(&reply.body),
+        11 | 12 | 33 | 361 | 200_050 | 200_070 => messages(&reply.body),
         _ => fastjson::parse(&reply.body)
             .map_or_else(|| Value::String(String::from_utf8_lossy(&reply.body).into_owned()), sorted),
     };
     let remark = reply.remark.as_deref().map(plain_remark);
-    masked(json!({"code": reply.code, "remark": remark, "ext": reply.ext, "body": body}), addresses)
+    let mut ext = reply.ext.clone();
+    if let Some(queue) = ext.get_mut("reviveQid").filter(|queue| **queue != ORDER_REVIVE_QUEUE.to_string()) {
+        *queue = "<revive queue>".to_owned();
+    }
+    masked(json!({"code": reply.code, "remark": remark, "ext": ext, "body": body}), addresses)
 }
 
 /// The remark without what only says where in RocketMQ's sources it was made: the exception's class and its place
@@ -129,7 +134,7 @@ fn messages(mut body: &[u8]) -> Value {
             Err(error) => return Value::String(format!("not messages: {error}")),
         };
         let properties: Map<String, Value> = property::iter(record.properties())
-            .map(|(name, value)| (name.to_owned(), value.into()))
+            .map(|(name, value)| (name.to_owned(), property_value(name, value).into()))
             .collect();
         messages.push(json!({
             "topic": record.topic(),
@@ -147,6 +152,17 @@ fn messages(mut body: &[u8]) -> Value {
         body = &body[record.total_len()..];
     }
     Value::Array(messages)
+}
+
+/// Of a popped message's handle, without when it was popped and the revive queue, of which brokers take the next.
+fn property_value(name: &str, value: &str) -> String {
+    match ExtraInfo::parse(value) {
+        Ok(handle) if name == property::POP_RECEIPT && !handle.is_ordered() => {
+            ExtraInfo { pop_time: 0, revive_queue: 0, ..handle }.to_string()
+        }
+        Ok(handle) if name == property::POP_RECEIPT => ExtraInfo { pop_time: 0, ..handle }.to_string(),
+        _ => value.to_owned(),
+    }
 }
 
 fn masked(value: Value, addresses: &Addresses) -> Value {

@@ -117,9 +117,10 @@ impl Case {
     /// Whether asking again changes nothing, so that an answer may be asked for until it has settled: the oracle indexes
     /// messages and registers topics behind the reply.
     fn is_read(&self) -> bool {
-        const WRITES: [i32; 31] = [
-            10, 15, 17, 18, 34, 35, 36, 37, 41, 42, 100, 102, 103, 104, 200, 205, 207, 215, 216, 217, 222,
-            225, 310, 314, 318, 320, 322, 327, 353, 370, 904,
+        const WRITES: [i32; 39] = [
+            10, 15, 17, 18, 25, 34, 35, 36, 37, 41, 42, 100, 102, 103, 104, 200, 205, 207, 215, 216, 217,
+            222, 225, 310, 314, 318, 320, 322, 327, 353, 370, 904, 200_050, 200_051, 200_053, 200_070,
+            200_071, 200_072, 200_151,
         ];
         !WRITES.contains(&self.code)
     }

@@ -9,6 +9,36 @@ pub type Attributes = BTreeMap<String, String>;
 /// The topic attribute that says which kind of messages a topic is for.
 pub const MESSAGE_TYPE: &str = "message.type";
 
+/// Its value for a topic whose messages have priorities.
+pub const PRIORITY: &str = "PRIORITY";
+
+/// Its value for a topic with lite topics.
+pub const LITE: &str = "LITE";
+
+/// The topic attribute that says when lite topics without messages end, in minutes; -1 never.
+pub const LITE_EXPIRATION: &str = "lite.topic.expiration";
+
+/// The group attribute that names the topic whose lite topics its clients consume.
+pub const LITE_BIND_TOPIC: &str = "lite.bind.topic";
+
+/// Whether a lite topic has one client of the group ("Exclusive") or several ("Shared").
+pub const LITE_SUB_MODEL: &str = "lite.sub.model";
+
+/// Whether the next client of an exclusive group begins at the first message.
+pub const LITE_RESET_EXCLUSIVE: &str = "lite.sub.reset.offset.exclusive";
+
+/// Whether a group begins at the first message after a client left a lite topic.
+pub const LITE_RESET_UNSUBSCRIBED: &str = "lite.sub.reset.offset.unsubscribe";
+
+/// Most lite topics with messages that a client is told of before it fetches some.
+pub const LITE_EVENTS_MAX: &str = "lite.sub.client.max.event.cnt";
+
+/// There where the group's clients want all lite topics.
+pub const LITE_WILDCARD: &str = "lite.sub.wildcard";
+
+/// The group attribute that says how many of 100 pops go by priority.
+pub const PRIORITY_FACTOR: &str = "priority.factor";
+
 /// A change that is not possible; the texts are RocketMQ's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -40,36 +70,26 @@ pub const OF_TOPICS: &[Attribute] = &[
     Attribute::new(
         MESSAGE_TYPE,
         true,
-        Values::OneOf(&[
-            "UNSPECIFIED",
-            "MIXED",
-            "TRANSACTION",
-            "PRIORITY",
-            "FIFO",
-            "DELAY",
-            "LITE",
-            "NORMAL",
-        ]),
+        Values::OneOf(&["UNSPECIFIED", "MIXED", "TRANSACTION", PRIORITY, "FIFO", "DELAY", LITE, "NORMAL"]),
     ),
     Attribute::new("reserve.time", true, Values::Range(-1, i64::MAX)),
-    Attribute::new("lite.topic.expiration", true, Values::Range(-1, 43_200)),
+    Attribute::new(LITE_EXPIRATION, true, Values::Range(-1, 43_200)),
 ];
 
 /// Attributes of consumer groups.
 pub const OF_GROUPS: &[Attribute] = &[
-    Attribute::new("priority.factor", true, Values::Range(0, 100)),
-    Attribute::new("lite.bind.topic", true, Values::Text),
-    Attribute::new("lite.sub.model", true, Values::OneOf(&["Shared", "Exclusive"])),
-    Attribute::new("lite.sub.reset.offset.exclusive", true, Values::Boolean),
-    Attribute::new("lite.sub.reset.offset.unsubscribe", true, Values::Boolean),
+    Attribute::new(PRIORITY_FACTOR, true, Values::Range(0, 100)),
+    Attribute::new(LITE_BIND_TOPIC, true, Values::Text),
+    Attribute::new(LITE_SUB_MODEL, true, Values::OneOf(&["Shared", "Exclusive"])),
+    Attribute::new(LITE_RESET_EXCLUSIVE, true, Values::Boolean),
+    Attribute::new(LITE_RESET_UNSUBSCRIBED, true, Values::Boolean),
     Attribute::new("lite.sub.client.quota", true, Values::Range(-1, i64::MAX)),
-    Attribute::new("lite.sub.client.max.event.cnt", true, Values::Range(10, i64::MAX)),
-    Attribute::new("lite.sub.wildcard", true, Values::Text),
+    Attribute::new(LITE_EVENTS_MAX, true, Values::Range(10, i64::MAX)),
+    Attribute::new(LITE_WILDCARD, true, Values::Text),
 ];
 
 /// Values that mean something which is not built: a topic or group that asks for it is refused.
-const NOT_BUILT: &[(&str, &str)] =
-    &[("queue.type", "BatchCQ"), ("cleanup.policy", "COMPACTION"), (MESSAGE_TYPE, "LITE")];
+const NOT_BUILT: &[(&str, &str)] = &[("queue.type", "BatchCQ"), ("cleanup.policy", "COMPACTION")];
 
 impl Attribute {
     const fn new(name: &'static str, changeable: bool, values: Values) -> Self {

@@ -5,7 +5,7 @@
 //! (`ScheduleMessageService`, `TimerMessageStore`, 5.5); clients see neither, and here one queue serves both.
 
 use crate::timers::{Batch, Timer};
-use halley_model::{Millis, QueueId, RecordBody, RecordView, property};
+use halley_model::{Millis, QueueId, RecordBody, RecordView, light, property};
 
 /// Where messages wait that are not due. RocketMQ keeps its prefix from clients.
 pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
@@ -163,17 +163,24 @@ impl<'a> Waiting<'a> {
                 .is_some_and(|rest| rest == unique)
     }
 
-    /// Appends the properties that the message is delivered with. After a level they still name topic and queue, after a
-    /// time they do not (`ScheduleMessageService.messageTimeUp`, `TimerMessageStore.convert`, 5.5).
-    pub fn delivered(&self, now: Millis, out: &mut Vec<u8>) {
+    /// Appends the properties that the message is delivered with. They still name topic and queue
+    /// (`ScheduleMessageService.messageTimeUp`, 5.5): what `TimerMessageStore.convert` clears and sets is seen only of
+    /// messages that are dispatched to light queues, whose properties are written once more.
+    pub fn delivered(&self, now: Millis, dispatched: bool, out: &mut Vec<u8>) {
         let properties = self.record.properties();
-        if self.record.property(property::TIMER_OUT_MS).is_none() {
-            property::copy_where(properties, out, |key| key != property::DELAY_LEVEL);
+        let is_level = self.record.property(property::TIMER_OUT_MS).is_none();
+        property::copy_where(properties, out, |key| match key {
+            property::DELAY_LEVEL => !is_level,
+            property::REAL_TOPIC | property::REAL_QUEUE => is_level || !dispatched,
+            property::WAIT_STORE => !dispatched,
+            _ => true,
+        });
+        if dispatched {
+            property::push(out, property::WAIT_STORE, "false");
+        }
+        if is_level {
             return;
         }
-        property::copy_where(properties, out, |key| {
-            key != property::REAL_TOPIC && key != property::REAL_QUEUE
-        });
         // What a client may send must also be deliverable: at the very limit this property is left out.
         const PAIR_BYTES_MAX: usize = 40;
         if out.len() + PAIR_BYTES_MAX <= property::PROPERTIES_BYTES_MAX {
@@ -194,24 +201,28 @@ pub struct Delivery<'a> {
     topic: &'a str,
     queue: QueueId,
     properties: Vec<u8>,
+    dispatched: bool,
 }
 
 impl<'a> Delivery<'a> {
     /// What to store.
     pub fn body(&self) -> RecordBody<'_> {
-        let Self { record, topic, queue, properties } = self;
-        RecordBody { topic, queue: *queue, properties, ..RecordBody::of(record) }
+        let Self { record, topic, queue, properties, dispatched } = self;
+        let (queue, dispatched) = (*queue, *dispatched);
+        RecordBody { topic, queue, properties, dispatched, ..RecordBody::of(record) }
     }
 }
 
 /// What to store of due messages, and which timers are done when it is stored. `recalls` and `messages` are the records of
 /// the batch's, of the messages as many as are to be delivered at once. A record that cannot be read as what it is, or does
-/// not say where it belongs, is done without being delivered.
+/// not say where it belongs, is done without being delivered. With `dispatching`, messages go into light queues too where they
+/// name some.
 pub fn deliveries<'a, R: AsRef<[u8]>>(
     batch: &Batch,
     recalls: &[R],
     messages: &'a [R],
     now: Millis,
+    dispatching: bool,
 ) -> (Vec<Delivery<'a>>, Vec<Timer>) {
     let recalled: Vec<_> = recalls.iter().filter_map(waiting).filter_map(|waiting| waiting.recalls).collect();
     let mut deliveries = Vec::with_capacity(messages.len());
@@ -220,8 +231,11 @@ pub fn deliveries<'a, R: AsRef<[u8]>>(
             && !recalled.iter().any(|key| waiting.is_recalled_by(key))
         {
             let mut properties = Vec::new();
-            waiting.delivered(now, &mut properties);
-            deliveries.push(Delivery { record: waiting.record, topic, queue, properties });
+            let dispatched = dispatching
+                && light::is_allowed(topic)
+                && waiting.record.property(property::MULTI_DISPATCH).is_some();
+            waiting.delivered(now, dispatched, &mut properties);
+            deliveries.push(Delivery { record: waiting.record, topic, queue, properties, dispatched });
         }
     }
     let mut done = batch.messages[..messages.len()].to_vec();

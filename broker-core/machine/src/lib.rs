@@ -11,6 +11,7 @@ pub mod delay;
 pub mod group_configs;
 pub mod groups;
 pub mod kv_configs;
+pub mod lite;
 pub mod locks;
 pub mod namesrv_settings;
 pub mod offsets;

@@ -326,6 +326,25 @@ impl PopQueue {
         Some(visible.saturating_sub(popped))
     }
 
+    /// Hides all messages that an ordered group was given last from `now` on for `invisible`; the attempt does not count. See
+    /// [`PopQueue::change_ordered`] (`MemoryConsumerOrderInfoManager.suspendQueue`, 5.5).
+    pub fn suspend_ordered(
+        &mut self,
+        now: Millis,
+        offset: QueueOffset,
+        popped: Millis,
+        invisible: Millis,
+    ) -> Option<Millis> {
+        if offset < self.next {
+            return None;
+        }
+        let visible = now.saturating_add(invisible);
+        if let Some(order) = &mut self.order {
+            order.suspend(popped, visible);
+        }
+        Some(visible.saturating_sub(popped))
+    }
+
     /// Adds up to `max` messages whose time is over. Each stays in flight until [`PopQueue::revived`] or
     /// [`PopQueue::postpone`] says what became of it, and is not named again before.
     pub fn due(&mut self, now: Millis, max: usize, due: &mut Vec<Due>) {

@@ -250,6 +250,7 @@ mod tests {
             prepared_offset: 0,
             body: b"x",
             properties,
+            dispatched: false,
         };
         let mut out = Vec::new();
         body.encode(

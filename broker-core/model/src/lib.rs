@@ -6,6 +6,7 @@
 pub mod group;
 pub mod hash;
 pub mod id;
+pub mod light;
 pub mod name;
 pub mod property;
 pub mod queue_mapping;

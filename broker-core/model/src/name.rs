@@ -1,5 +1,6 @@
 //! Names of topics and consumer groups, checked once at the edge.
 
+use crate::light;
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
@@ -17,6 +18,9 @@ pub const RETRY_PREFIX: &str = "%RETRY%";
 
 /// Prefix of the topic that holds messages given up.
 pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+
+/// Between group and topic in the name of a POP retry topic of the second form.
+const V2_SEPARATOR: char = '+';
 
 /// The topic whose settings a topic created on first use takes (`autoCreateTopicEnable`).
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";
@@ -72,6 +76,15 @@ impl TopicName {
         Ok(Self(name.into()))
     }
 
+    /// The name of a topic that there may be without a client having made it: also of a light queue, which may be called as
+    /// it likes, or of the broker's own (`%RETRY%group+topic`).
+    pub fn known(name: &str) -> Result<Self, NameError> {
+        if name.starts_with(RETRY_PREFIX) || light::is_light(name) {
+            return free(name, "topic", DERIVED_TOPIC_BYTES_MAX).map(Self);
+        }
+        Self::new(name)
+    }
+
     /// The topic that holds this group's messages waiting for another attempt.
     pub fn retry_of(group: &GroupName) -> Self {
         Self(format!("{RETRY_PREFIX}{group}").into())
@@ -80,7 +93,13 @@ impl TopicName {
     /// The topic that holds this group's messages of `topic` that were popped and not acknowledged
     /// (`KeyBuilder.buildPopRetryTopicV1`, 5.5).
     pub fn pop_retry_of(group: &GroupName, topic: &Self) -> Result<Self, NameError> {
-        Self::new(&format!("{RETRY_PREFIX}{group}_{topic}"))
+        free(&format!("{RETRY_PREFIX}{group}_{topic}"), "topic", DERIVED_TOPIC_BYTES_MAX).map(Self)
+    }
+
+    /// The same in its second form (`KeyBuilder.buildPopRetryTopicV2`, 5.5), from which group and topic can be told apart.
+    pub fn pop_retry_v2_of(group: &GroupName, topic: &Self) -> Result<Self, NameError> {
+        free(&format!("{RETRY_PREFIX}{group}{V2_SEPARATOR}{topic}"), "topic", DERIVED_TOPIC_BYTES_MAX)
+            .map(Self)
     }
 
     /// The name itself, shared.
@@ -95,10 +114,25 @@ impl TopicName {
 }
 
 impl GroupName {
-    /// Checks `name` by RocketMQ's rules (`Validators.checkGroup`, 5.5).
+    /// Checks `name` by RocketMQ's rules (`Validators.checkGroup`, 5.5). A group that reads light queues may be called as it
+    /// likes.
     pub fn new(name: &str) -> Result<Self, NameError> {
+        if light::is_light(name) {
+            return free(name, "group", GROUP_BYTES_MAX).map(Self);
+        }
         check(name, "group", GROUP_BYTES_MAX)?;
         Ok(Self(name.into()))
+    }
+}
+
+/// A name of any letters.
+fn free(name: &str, what: &'static str, max: usize) -> Result<Arc<str>, NameError> {
+    if name.len() > max {
+        return Err(NameError::TooLong { what, bytes: name.len(), max });
+    }
+    match name.chars().find(|c| c.is_control()) {
+        Some(character) => Err(NameError::IllegalCharacter { what, name: name.to_owned(), character }),
+        None => Ok(name.into()),
     }
 }
 
@@ -122,12 +156,6 @@ macro_rules! text_of {
             /// The name itself.
             pub fn as_str(&self) -> &str {
                 &self.0
-            }
-        }
-        impl TryFrom<String> for $name {
-            type Error = NameError;
-            fn try_from(name: String) -> Result<Self, NameError> {
-                Self::new(&name)
             }
         }
         impl From<$name> for String {
@@ -161,9 +189,35 @@ macro_rules! text_of {
 text_of!(TopicName);
 text_of!(GroupName);
 
+impl TryFrom<String> for TopicName {
+    type Error = NameError;
+    fn try_from(name: String) -> Result<Self, NameError> {
+        Self::known(&name)
+    }
+}
+
+impl TryFrom<String> for GroupName {
+    type Error = NameError;
+    fn try_from(name: String) -> Result<Self, NameError> {
+        Self::new(&name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_broker_knows_topics_that_clients_cannot_make() {
+        let (group, topic) = (GroupName::new("g").unwrap(), TopicName::new("t").unwrap());
+        let retry = TopicName::pop_retry_v2_of(&group, &topic).unwrap();
+        assert_eq!(&*retry, "%RETRY%g+t");
+        assert_eq!(TopicName::known("%RETRY%g+t"), Ok(retry));
+        assert!(TopicName::new("%RETRY%g+t").is_err());
+        assert!(TopicName::known("a+b").is_err() && TopicName::known("%LMQ%a\x01").is_err());
+        assert!(TopicName::known("%LMQ%$t$u/@ä").is_ok() && TopicName::new("%LMQ%$t").is_err());
+        assert!(GroupName::new("%LMQ%g@c").is_ok());
+    }
 
     #[test]
     fn names_follow_rocketmq() {

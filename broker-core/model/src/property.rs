@@ -20,6 +20,16 @@ pub const UNIQUE_KEY: &str = "UNIQ_KEY";
 pub const WAIT_STORE: &str = "WAIT";
 /// Delay level 1 to 18.
 pub const DELAY_LEVEL: &str = "DELAY";
+/// The lite topic that a message belongs to.
+pub const LITE_TOPIC: &str = "__LITE_TOPIC";
+/// Names of light queues between commas, see [`crate::light`].
+pub const MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
+/// A record's offsets in them; set by the store.
+pub const MULTI_QUEUE_OFFSETS: &str = "INNER_MULTI_QUEUE_OFFSET";
+/// How urgent a message is, from 0 up: the queue that it goes to.
+pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
+/// Messages of one key keep their order.
+pub const SHARDING_KEY: &str = "__SHARDINGKEY";
 /// Absolute delivery time, milliseconds since the epoch.
 pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
 /// Relative delivery time in milliseconds.

@@ -68,6 +68,8 @@ pub struct RecordBody<'a> {
     pub body: &'a [u8],
     /// Raw properties (see [`property`]), at most [`property::PROPERTIES_BYTES_MAX`].
     pub properties: &'a [u8],
+    /// Whether the store puts the record also into the light queues that its properties name, see [`crate::light`].
+    pub dispatched: bool,
 }
 
 /// Where and when a record is stored.
@@ -98,7 +100,7 @@ pub enum RecordError {
 }
 
 impl<'a> RecordBody<'a> {
-    /// What the producer of a stored record gave, to store it again.
+    /// What the producer of a stored record gave, to store it again, in no light queue.
     pub fn of(record: &RecordView<'a>) -> Self {
         Self {
             topic: record.topic(),
@@ -111,6 +113,7 @@ impl<'a> RecordBody<'a> {
             prepared_offset: record.prepared_offset(),
             body: record.body(),
             properties: record.properties(),
+            dispatched: false,
         }
     }
 

@@ -31,6 +31,13 @@ pub(crate) enum Kind {
     Pop,
     /// To be told that there are some (200054).
     Notification,
+    /// Messages of lite topics (200070): the topic is [`client_key`]'s.
+    Lite,
+}
+
+/// Under which topic a client waits for messages of lite topics. No topic is called so.
+pub(crate) fn client_key(client: &str) -> String {
+    format!("\0{client}")
 }
 
 /// Too many wait.
@@ -59,7 +66,7 @@ type Queue = BTreeMap<(Instant, u64), Arc<Outbox>>;
 /// Who waits of one group, by kind and queue, the first to give up first.
 #[derive(Debug, Default)]
 struct Group {
-    retry_topic: Box<str>,
+    retry_topics: Option<[Box<str>; 2]>,
     queues: BTreeMap<(Kind, i32), Queue>,
 }
 
@@ -78,7 +85,7 @@ impl Polling {
     pub(crate) fn wait(
         &self,
         place: Place<'_>,
-        retry_topic: &TopicName,
+        retry_topics: Option<[&TopicName; 2]>,
         until: Instant,
         outbox: &Arc<Outbox>,
         token: u64,
@@ -95,8 +102,12 @@ impl Polling {
         let group = match by_group.get_mut(place.group) {
             Some(group) => group,
             None => {
-                retry.insert(retry_topic.as_str().into(), (place.topic.into(), place.group.into()));
-                let group = Group { retry_topic: retry_topic.as_str().into(), ..Group::default() };
+                let retry_topics: Option<[Box<str>; 2]> =
+                    retry_topics.map(|both| both.map(|topic| topic.as_str().into()));
+                for topic in retry_topics.iter().flatten() {
+                    retry.insert(Box::clone(topic), (place.topic.into(), place.group.into()));
+                }
+                let group = Group { retry_topics, ..Group::default() };
                 by_group.entry(place.group.into()).or_insert(group)
             }
         };
@@ -178,6 +189,22 @@ impl Polling {
         self.wake(woken);
     }
 
+    /// A client has messages of lite topics.
+    pub(crate) fn wake_client(&self, client: &str, group: &str) {
+        if !self.any() {
+            return;
+        }
+        let (key, mut woken) = (client_key(client), Vec::new());
+        {
+            let mut topics = self.topics.lock();
+            if let Some(waiting) = topics.group_mut(&key, group) {
+                waiting.take_one(Kind::Lite, ANY_QUEUE, &mut woken);
+            }
+            topics.clean(&key, group);
+        }
+        self.wake(woken);
+    }
+
     fn wake(&self, woken: Vec<(Arc<Outbox>, u64)>) {
         self.count.fetch_sub(woken.len(), Ordering::SeqCst);
         for (outbox, token) in woken {
@@ -197,7 +224,9 @@ impl Topics {
         if let Some(waiting) = by_group.get_mut(group) {
             waiting.queues.retain(|_, queue| !queue.is_empty());
             if waiting.queues.is_empty() {
-                self.retry.remove(&waiting.retry_topic);
+                for topic in waiting.retry_topics.iter().flatten() {
+                    self.retry.remove(topic);
+                }
                 by_group.remove(group);
             }
         }
@@ -243,11 +272,12 @@ mod tests {
         let polling = Polling::default();
         let (topic, group) = (TopicName::new("t").unwrap(), GroupName::new("g").unwrap());
         let retry = TopicName::pop_retry_of(&group, &topic).unwrap();
+        let retry_v2 = TopicName::pop_retry_v2_of(&group, &topic).unwrap();
         let outbox = Arc::new(Outbox::default());
         let place = |queue| Place { kind: Kind::Pop, group: "g", topic: "t", queue };
         let now = Instant::now();
         for (queue, token) in [(ANY_QUEUE, 1), (ANY_QUEUE, 2), (3, 3)] {
-            polling.wait(place(queue), &retry, now, &outbox, token).unwrap();
+            polling.wait(place(queue), Some([&retry, &retry_v2]), now, &outbox, token).unwrap();
         }
         assert_eq!((polling.waiting(place(ANY_QUEUE)), polling.waiting(place(3)), polling.len()), (2, 1, 3));
         polling.arrived("t", 0);
@@ -260,10 +290,13 @@ mod tests {
         assert!(!polling.any());
 
         let notification = Place { kind: Kind::Notification, ..place(5) };
-        polling.wait(notification, &retry, now, &outbox, 4).unwrap();
+        polling.wait(notification, Some([&retry, &retry_v2]), now, &outbox, 4).unwrap();
         polling.arrived(&retry, 0);
         assert_eq!(outbox.take().woken, [4]);
-        polling.wait(place(5), &retry, now, &outbox, 5).unwrap();
+        polling.wait(notification, Some([&retry, &retry_v2]), now, &outbox, 6).unwrap();
+        polling.arrived(&retry_v2, 0);
+        assert_eq!(outbox.take().woken, [6]);
+        polling.wait(place(5), Some([&retry, &retry_v2]), now, &outbox, 5).unwrap();
         polling.forget(place(5), now, 5);
         let topics = polling.topics.lock();
         assert!(topics.waiting.is_empty() && topics.retry.is_empty());
@@ -277,7 +310,8 @@ mod tests {
         let retry = TopicName::new("%RETRY%g_t").unwrap();
         let place = Place { kind: Kind::Pop, group: "g", topic: "t", queue: 0 };
         let now = Instant::now();
-        let full = (0..2000).find(|token| polling.wait(place, &retry, now, &outbox, *token).is_err());
+        let full = (0..2000)
+            .find(|token| polling.wait(place, Some([&retry, &retry]), now, &outbox, *token).is_err());
         assert_eq!(full, Some(WAITING_PER_QUEUE_MAX as u64 + 1));
     }
 }

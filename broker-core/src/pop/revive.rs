@@ -11,12 +11,17 @@ use crate::{
     catalog::Catalog,
     clock,
     identity::Identity,
+    lite::LiteTopics,
     metrics::BrokerMetrics,
     progress::Progress,
+    settings::{Flag, Settings},
 };
-use halley_machine::{offsets::Committed, pop::Due};
-use halley_model::{LogOffset, Millis, RecordBody, RecordView, TopicName, name, property};
+use halley_machine::{lite, offsets::Committed, pop::Due};
+use halley_model::{
+    GroupName, LogOffset, Millis, QueueId, RecordBody, RecordView, TopicName, name, property,
+};
 use halley_store::{LogReader, disk::RealDisk};
+use halley_wire::pop::Retry as Retried;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -29,7 +34,7 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A message that could not be read or stored is tried again after this.
 const RETRY_AFTER: Millis = 1_000;
 
-/// Queues of a retry topic (`PopAckConstants.retryQueueNum`, 5.5).
+/// Queues of a retry topic that has all messages in one (`PopAckConstants.retryQueueNum`, 5.5).
 const RETRY_QUEUES: u32 = 1;
 
 /// What moving messages uses.
@@ -43,6 +48,8 @@ pub(crate) struct Reviver {
     pub(crate) progress: Arc<Progress>,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) metrics: Arc<BrokerMetrics>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) lite: Arc<LiteTopics>,
 }
 
 /// A message whose time is over.
@@ -75,7 +82,10 @@ impl Reviver {
     async fn round(&self, acks: &Acks) -> Result<(), Stopped> {
         let polling = &self.arrivals.polling;
         let overdue = self.pops.take_due(clock::now(), MESSAGES_MAX, |(group, topic, queue)| {
-            polling.wake_group(topic, group, *queue)
+            polling.wake_group(topic, group, *queue);
+            if topic.starts_with(lite::PREFIX) {
+                self.lite.dispatch(group, topic);
+            }
         });
         if overdue.is_empty() {
             return Ok(());
@@ -141,16 +151,12 @@ impl Reviver {
 
         let retry_topic = if is_retry {
             topic.clone()
+        } else if self.settings.is(Flag::RetryTopicV2) {
+            TopicName::pop_retry_v2_of(group, topic).map_err(|error| error.to_string())?
         } else {
             TopicName::pop_retry_of(group, topic).map_err(|error| error.to_string())?
         };
-        if self.catalog.get(&retry_topic).is_none() {
-            self.catalog.ensure(&retry_topic, RETRY_QUEUES).map_err(|error| error.to_string())?;
-            // So that the first pop sees what comes (`initPopRetryOffset`).
-            if self.progress.committed(group, &retry_topic, 0).is_none() {
-                self.progress.commit((group.clone(), retry_topic.clone(), 0), Committed::default());
-            }
-        }
+        let retry_queue = self.retry_queue(group, topic, &retry_topic, *queue)?;
         let reconsume_times = view.reconsume_times().saturating_add(i32::from(!due.suspended));
         let first = view.reconsume_times() == 0 || view.property(property::FIRST_POP_TIME).is_none();
         let mut changes = vec![(property::ORIGIN_GROUP, group.to_string())];
@@ -158,7 +164,34 @@ impl Reviver {
             changes.push((property::FIRST_POP_TIME, due.popped.to_string()));
         }
         let properties = property::with(view.properties(), &changes);
-        Ok(Some(Retry { topic: retry_topic, reconsume_times, properties, record }))
+        Ok(Some(Retry { topic: retry_topic, queue: retry_queue, reconsume_times, properties, record }))
+    }
+
+    /// The queue of the retry topic for a message out of `queue`; the topic is made, or gets as many queues as the topic has
+    /// that is retried (`addRetryTopicIfNotExist`, `getRetryQueueId`).
+    fn retry_queue(
+        &self,
+        group: &GroupName,
+        topic: &TopicName,
+        retry_topic: &TopicName,
+        queue: QueueId,
+    ) -> Result<QueueId, String> {
+        let separate = self.settings.is(Flag::SeparateRetryQueues);
+        let mut queues = RETRY_QUEUES;
+        if separate {
+            let own = Retried::topic_of(topic, group);
+            queues = self.catalog.get(own).map_or(RETRY_QUEUES, |own| own.write_queues);
+        }
+        if self.catalog.get(retry_topic).is_none_or(|existing| separate && existing.write_queues < queues) {
+            self.catalog.ensure(retry_topic, queues).map_err(|error| error.to_string())?;
+            // So that the first pop sees what comes (`initPopRetryOffset`).
+            for queue in 0..queues {
+                if self.progress.committed(group, retry_topic, queue).is_none() {
+                    self.progress.commit((group.clone(), retry_topic.clone(), queue), Committed::default());
+                }
+            }
+        }
+        Ok(if separate && queue < queues { queue } else { 0 })
     }
 
     fn append(&self, read: Vec<(Overdue, Retry)>, moved: &mut Moved) {
@@ -177,7 +210,7 @@ impl Reviver {
             let view = RecordView::parse(&retry.record).expect("it was parsed when it was read");
             let staged = staging.append(&RecordBody {
                 topic: &retry.topic,
-                queue: 0,
+                queue: retry.queue,
                 born_host: self.identity.address,
                 reconsume_times: retry.reconsume_times,
                 prepared_offset: 0,
@@ -200,6 +233,7 @@ impl Reviver {
 
 struct Retry {
     topic: TopicName,
+    queue: QueueId,
     reconsume_times: i32,
     properties: Vec<u8>,
     record: bytes::Bytes,

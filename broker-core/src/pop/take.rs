@@ -5,25 +5,30 @@ use crate::{
     catalog::Catalog,
     clock,
     queues::{Ask, Found, Queues, Source},
+    settings::{Flag, Number, Settings},
 };
 use bytes::Bytes;
 use halley_filter::Expression;
 use halley_machine::{
+    attributes,
     pop::{
         Begin,
-        plan::{self, Stop, Wanted},
+        plan::{self, Chances, Order, Stop, Wanted},
     },
     pull::{Answer, BYTES_MAX},
 };
 use halley_model::{
-    GroupName, Millis, QueueId, QueueOffset, RecordView, TopicConfig, TopicName, property, record,
+    GroupName, Millis, QueueId, QueueOffset, RecordView, TopicConfig, TopicName, light, property, record,
 };
 use halley_store::{ReadError, disk::RealDisk};
 use halley_wire::pop::{ExtraInfo, ORDER_REVIVE_QUEUE, OffsetInfo, Retry};
 use std::sync::Arc;
 
 /// A pop that has so many bytes looks into no further queue, so that its reply fits a frame.
-const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A `priority.factor` that makes every pop go by priority, the default.
+const ALWAYS: u32 = 100;
 
 /// Where a queue's group begins that never consumed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +44,7 @@ pub(crate) enum Init {
 pub(crate) struct Pop {
     pub(crate) group: GroupName,
     pub(crate) topic: Arc<TopicConfig>,
-    pub(crate) retry_topic: TopicName,
+    pub(crate) retry_topics: RetryTopics,
     /// All where `None`.
     pub(crate) queue: Option<QueueId>,
     pub(crate) records_max: usize,
@@ -50,6 +55,13 @@ pub(crate) struct Pop {
     pub(crate) attempt: Option<Box<str>>,
 }
 
+/// Where a group's messages of a topic are that it tries again.
+#[derive(Debug, Clone)]
+pub(crate) struct RetryTopics {
+    pub(crate) v1: TopicName,
+    pub(crate) v2: TopicName,
+}
+
 /// What a pop uses.
 #[derive(Clone)]
 pub(crate) struct Popper {
@@ -57,6 +69,7 @@ pub(crate) struct Popper {
     pub(crate) pops: Arc<Pops>,
     pub(crate) queues: Queues<RealDisk>,
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) settings: Arc<Settings>,
 }
 
 /// What a pop took.
@@ -93,17 +106,31 @@ impl Popper {
         revive_queue: i32,
         source: Source,
     ) -> Result<Taken, Cold> {
+        self.take_at(clock::now(), pop, number, revive_queue, source)
+    }
+
+    /// The same, with this as the time of the pop.
+    pub(crate) fn take_at(
+        &self,
+        popped: Millis,
+        pop: &Pop,
+        number: u32,
+        revive_queue: i32,
+        source: Source,
+    ) -> Result<Taken, Cold> {
         let revive_queue = if pop.ordered { ORDER_REVIVE_QUEUE } else { revive_queue };
-        let mut taken = Taken { popped: clock::now(), revive_queue, ..Taken::default() };
-        let retry_queues = self.catalog.get(&pop.retry_topic).map_or(0, |topic| topic.read_queues);
+        let mut taken = Taken { popped, revive_queue, ..Taken::default() };
+        let order = Order::of(number, self.chances(&pop.topic, &pop.group, pop.ordered));
+        let retry_topic = self.retry_topic(&pop.retry_topics, number);
+        let retry_queues = self.catalog.get(retry_topic).map_or(0, |topic| topic.read_queues);
         let wanted =
             Wanted { queue: pop.queue, ordered: pop.ordered, queues: pop.topic.read_queues, retry_queues };
-        let retry_last = !plan::retry_first(number);
-        for stop in plan::stops(number, wanted) {
-            if stop.retry && retry_last && taken.is_full(pop) {
+        for stop in plan::stops(order, wanted) {
+            if stop.retry && !order.retry_first && taken.is_full(pop) {
                 break;
             }
-            match self.visit(pop, stop, &mut taken, source) {
+            let topic = if stop.retry { retry_topic } else { &pop.topic.name };
+            match self.visit(pop, topic, stop, &mut taken, source) {
                 Visited::Done => {}
                 Visited::Cold if taken.records == 0 => return Err(Cold),
                 // Better some messages now than more later.
@@ -123,12 +150,51 @@ impl Popper {
             Some(queue) => queue..queue + 1,
             None => 0..pop.topic.read_queues,
         };
-        let retry_queues = match self.catalog.get(&pop.retry_topic) {
-            Some(retry_topic) if !pop.ordered => retry_topic.read_queues,
-            _ => 0,
+        queues.into_iter().any(|queue| self.has_more(pop, topic, queue))
+            || !pop.ordered
+                && self.any_retry(&pop.retry_topics, |topic, queue| self.has_more(pop, topic, queue))
+    }
+
+    /// Whether something holds for a queue of a retry topic that the group pops from.
+    pub(crate) fn any_retry(
+        &self,
+        topics: &RetryTopics,
+        holds: impl Fn(&TopicName, QueueId) -> bool,
+    ) -> bool {
+        let v2 = self.settings.is(Flag::RetryTopicV2);
+        let v1 = !v2 || self.settings.is(Flag::RetryTopicV1Popped);
+        [(&topics.v1, v1), (&topics.v2, v2)].into_iter().any(|(topic, popped)| {
+            let queues =
+                if popped { self.catalog.get(topic).map_or(0, |topic| topic.read_queues) } else { 0 };
+            (0..queues).any(|queue| holds(topic, queue))
+        })
+    }
+
+    /// The retry topic that a pop looks into: one of both where both are in use.
+    pub(crate) fn retry_topic<'t>(&self, topics: &'t RetryTopics, number: u32) -> &'t TopicName {
+        let v2 = self.settings.is(Flag::RetryTopicV2)
+            && !(self.settings.is(Flag::RetryTopicV1Popped) && number.is_multiple_of(2));
+        if v2 { &topics.v2 } else { &topics.v1 }
+    }
+
+    /// How pops of a group choose among the queues of a topic.
+    pub(crate) fn chances(&self, topic: &TopicConfig, group: &GroupName, ordered: bool) -> Chances {
+        let percent = |number| self.settings.number(number) as u32;
+        let has_priorities = !ordered
+            && topic
+                .attributes
+                .get(attributes::MESSAGE_TYPE)
+                .is_some_and(|kind| kind == attributes::PRIORITY);
+        let factor = || {
+            let group = self.catalog.group(group)?;
+            group.attributes.get(attributes::PRIORITY_FACTOR)?.parse().ok()
         };
-        let topics = [(topic, queues), (&pop.retry_topic, 0..retry_queues)];
-        topics.into_iter().any(|(topic, mut queues)| queues.any(|queue| self.has_more(pop, topic, queue)))
+        Chances {
+            retry_first: percent(Number::RetryFirstPercent),
+            retry_first_by_priority: percent(Number::RetryFirstPercentByPriority),
+            by_priority: if has_priorities { factor().unwrap_or(ALWAYS) } else { 0 },
+            highest_first: self.settings.is(Flag::PriorityOrderAscending),
+        }
     }
 
     fn has_more(&self, pop: &Pop, topic: &TopicName, queue: QueueId) -> bool {
@@ -142,8 +208,7 @@ impl Popper {
             && !(pop.ordered && machine.is_blocked(now, pop.attempt.as_deref()))
     }
 
-    fn visit(&self, pop: &Pop, stop: Stop, taken: &mut Taken, source: Source) -> Visited {
-        let topic = if stop.retry { &pop.retry_topic } else { &pop.topic.name };
+    fn visit(&self, pop: &Pop, topic: &TopicName, stop: Stop, taken: &mut Taken, source: Source) -> Visited {
         let queue = stop.queue;
         let init = if stop.retry { Init::Min } else { pop.init };
         let slot = self.pops.slot(&pop.group, topic, queue, || self.begin(topic, queue, init));
@@ -187,7 +252,7 @@ impl Popper {
                 return Visited::Cold;
             }
         };
-        let mut offsets = offsets_of(&found, ask.filter.is_some());
+        let mut offsets = offsets_of(&found, ask.filter.is_some().then_some((topic, queue)));
         let mut machine = self.pops.lock(&slot, taken.popped);
         if found.answer == Answer::OffsetMoved {
             // Nothing is left where the group would read; `look` has gone on from there if there was something.
@@ -224,7 +289,7 @@ impl Popper {
             taken.records += found.records;
             taken.bytes += found.runs.iter().map(Bytes::len).sum::<usize>();
             if stop.retry {
-                self.push_retries(pop, from, &found, taken);
+                self.push_retries(pop, topic, from, &found, taken);
             } else {
                 taken.runs.extend(found.runs);
             }
@@ -249,21 +314,29 @@ impl Popper {
         let (min, max) = self.queues.bounds(topic, queue);
         match init {
             Init::Min => min,
-            Init::Max if min == 0 && self.queues.is_hot(topic, queue) => 0,
+            // A light queue is whole: what lies before its first message was ended with it.
+            Init::Max if (min == 0 || light::is_light(topic)) && self.queues.is_hot(topic, queue) => min,
             Init::Max => max.saturating_sub(1),
         }
     }
 
     /// Messages of a retry topic go out under the topic that was asked for, each with its handle
     /// (`popResponseReturnActualRetryTopic`, off by default).
-    fn push_retries(&self, pop: &Pop, from: QueueOffset, found: &Found, taken: &mut Taken) {
+    fn push_retries(
+        &self,
+        pop: &Pop,
+        topic: &TopicName,
+        from: QueueOffset,
+        found: &Found,
+        taken: &mut Taken,
+    ) {
         for record in found.runs.iter().flat_map(|run| records_of(run)) {
             let handle = ExtraInfo {
                 start_offset: from as i64,
                 pop_time: taken.popped,
                 invisible_time: pop.invisible,
                 revive_queue: taken.revive_queue,
-                retry: Retry::of(&pop.retry_topic),
+                retry: Retry::of(topic),
                 broker_name: &self.broker_name,
                 queue_id: Some(record.queue() as i32),
                 queue_offset: Some(record.queue_offset() as i64),
@@ -291,14 +364,10 @@ pub(crate) fn pass_on(polling: &Polling, pop: &Pop, taken: &Taken) {
 }
 
 /// The offsets of the records found.
-fn offsets_of(found: &Found, filtered: bool) -> Vec<QueueOffset> {
-    if filtered {
-        return found
-            .runs
-            .iter()
-            .flat_map(|run| records_of(run))
-            .map(|record| record.queue_offset())
-            .collect();
+fn offsets_of(found: &Found, filtered: Option<(&TopicName, QueueId)>) -> Vec<QueueOffset> {
+    if let Some((topic, queue)) = filtered {
+        let records = found.runs.iter().flat_map(|run| records_of(run));
+        return records.filter_map(|record| light::position_in(&record, topic, queue)).collect();
     }
     (found.next - found.records as u64..found.next).collect()
 }

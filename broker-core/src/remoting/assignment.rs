@@ -11,7 +11,7 @@ use crate::{
     request_modes::RequestModeTable,
 };
 use halley_machine::{assignment::Strategy, request_modes, routes::Queues};
-use halley_model::{GroupName, QUEUES_MAX, TopicName, name};
+use halley_model::{GroupName, QUEUES_MAX, TopicName, light, name};
 use halley_wire::{
     Frame, ResponseCode, body,
     request::{MessageModel, MessageQueue, QueryAssignment, RequestMode, SetMessageRequestMode},
@@ -38,10 +38,10 @@ impl Assignments<'_> {
     /// 400. Where the broker registers at name servers elsewhere, one of them says where the topic's queues are.
     pub(super) fn query(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let query = QueryAssignment::decode(frame.body)?;
-        let (topic, group) = (TopicName::new(&query.topic)?, GroupName::new(&query.consumer_group)?);
+        let (topic, group) = (TopicName::known(&query.topic)?, GroupName::new(&query.consumer_group)?);
         // Retry topics of groups that pull are pulled from; nobody can say otherwise.
         let mode = self.modes.get(&topic, &group).filter(|_| !topic.starts_with(name::RETRY_PREFIX));
-        if self.lookup.is_empty() {
+        if self.lookup.is_empty() || light::is_light(&topic) {
             let queues = self
                 .queues_here(&topic)
                 .and_then(|queues| assign(self.members, &query, mode.as_ref(), queues));
@@ -118,6 +118,10 @@ impl Assignments<'_> {
 
     /// The topic's queues as this process knows them: from its name server, else those of this broker.
     fn queues_here(&self, topic: &str) -> Option<Vec<MessageQueue>> {
+        // A light queue has one, of this broker (`QueryAssignmentProcessor.doLoadBalance`, 5.5).
+        if light::is_light(topic) {
+            return queues_of(topic, [(self.broker_name.to_string(), 1)]);
+        }
         match self.names {
             Some(names) => {
                 let route = names.look(|routes| routes.route(topic))?;

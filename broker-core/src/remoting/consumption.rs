@@ -176,7 +176,7 @@ impl Consumption {
     /// 308 (`ConsumerOffsetManager.queryMinOffsetInAllGroup`, 5.5), but groups that are left out keep their offsets.
     pub(super) fn corrections(self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = QueryCorrectionOffset::decode(&frame.ext)?;
-        let topic = TopicName::new(&header.topic)?;
+        let topic = TopicName::known(&header.topic)?;
         let compared = GroupName::new(&header.compare_group)?;
         let left_out = header.filter_groups.unwrap_or_default();
         let left_out: BTreeSet<&str> = left_out.split(',').collect();

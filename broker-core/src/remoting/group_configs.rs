@@ -114,7 +114,7 @@ impl GroupConfigRequests<'_> {
     /// 353.
     pub(super) fn forbidden(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = GroupForbidden::decode(&frame.ext)?;
-        let (group, topic) = (GroupName::new(&header.group)?, TopicName::new(&header.topic)?);
+        let (group, topic) = (GroupName::new(&header.group)?, TopicName::known(&header.topic)?);
         let end = match header.readable {
             Some(readable) => {
                 self.catalog.forbid_reading(&group, &topic, !readable).map_err(send::refusal_of)?

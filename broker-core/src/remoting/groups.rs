@@ -129,7 +129,7 @@ fn consumer_of(group: GroupName, consumer: ConsumerData) -> Result<ConsumerHeart
     let mut subscriptions = Vec::with_capacity(consumer.subscriptions.len());
     for subscription in consumer.subscriptions {
         subscriptions.push(Subscription {
-            topic: TopicName::new(&subscription.topic)?,
+            topic: TopicName::known(&subscription.topic)?,
             version: subscription.sub_version,
             expression: compile(&subscription),
             text: subscription.sub_string,
@@ -155,6 +155,6 @@ fn compile(subscription: &SubscriptionData) -> Result<Arc<Expression>, String> {
 fn queues_of(queues: &[MessageQueue]) -> Result<Vec<(TopicName, QueueId)>, Refusal> {
     queues
         .iter()
-        .map(|queue| Ok((TopicName::new(&queue.topic)?, super::offsets::queue_of(queue.queue_id)?)))
+        .map(|queue| Ok((TopicName::known(&queue.topic)?, super::offsets::queue_of(queue.queue_id)?)))
         .collect()
 }

@@ -4,11 +4,13 @@ use super::BrokerSession;
 use crate::{
     answers::{Refusal, answer, request_of, succeed},
     catalog::Catalog,
+    light,
     pop::Pops,
     progress::Progress,
     queues::Queues,
+    settings::Settings,
 };
-use halley_machine::offsets::Committed;
+use halley_machine::{lite, offsets::Committed};
 use halley_model::{GroupName, QueueId, TopicName};
 use halley_store::{Boundary, disk::RealDisk};
 use halley_wire::{Frame, ResponseCode, reply::OffsetResponse, request};
@@ -19,6 +21,7 @@ pub(super) struct Offsets<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) progress: &'a Progress,
     pub(super) pops: &'a Pops,
+    pub(super) settings: &'a Settings,
 }
 
 impl Offsets<'_> {
@@ -26,8 +29,8 @@ impl Offsets<'_> {
     /// (`ConsumerManageProcessor.queryConsumerOffset`, 5.5).
     pub(super) fn query(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::QueryConsumerOffset::decode(&frame.ext)?;
-        let (group, topic) = (GroupName::new(&header.consumer_group)?, TopicName::new(&header.topic)?);
-        let queue = readable(header.queue_id);
+        let (group, topic) = (GroupName::new(&header.consumer_group)?, TopicName::known(&header.topic)?);
+        let queue = self.queue_of_group(&group, readable(header.queue_id));
         self.pops.commit_one(&group, &topic, queue);
         if let Some(committed) = self.progress.committed(&group, &topic, queue) {
             return reply(frame, session, committed.offset);
@@ -45,7 +48,7 @@ impl Offsets<'_> {
     /// 15.
     pub(super) fn update(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::UpdateConsumerOffset::decode(&frame.ext)?;
-        let (group, topic) = (GroupName::new(&header.consumer_group)?, TopicName::new(&header.topic)?);
+        let (group, topic) = (GroupName::new(&header.consumer_group)?, TopicName::known(&header.topic)?);
         if self.catalog.group(&group).is_none() {
             let remark = format!("Group {group} not exist!");
             return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
@@ -53,7 +56,7 @@ impl Offsets<'_> {
         if self.catalog.get(&topic).is_none() {
             return Err(Refusal::new(ResponseCode::TopicNotExist, format!("Topic {topic} not exist!")));
         }
-        let queue = queue_of(header.queue_id)?;
+        let queue = self.queue_of_group(&group, queue_of(header.queue_id)?);
         let Ok(offset) = u64::try_from(header.commit_offset) else {
             let remark = format!("the offset {} is negative", header.commit_offset);
             return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
@@ -79,7 +82,9 @@ impl Offsets<'_> {
             request::Boundary::Lower => Boundary::Lower,
             request::Boundary::Upper => Boundary::Upper,
         };
-        let (topic, timestamp) = (header.topic.into_owned(), header.timestamp);
+        let lite_queue =
+            header.lite_topic.as_deref().map(|lite| lite::queue_of(&header.topic, lite).unwrap_or_default());
+        let (topic, timestamp) = (lite_queue.unwrap_or_else(|| header.topic.into_owned()), header.timestamp);
         let (reader, outbox, request) =
             (self.queues.reader.clone(), session.info.outbox.clone(), request_of(frame));
         tokio::task::spawn_blocking(move || {
@@ -108,6 +113,12 @@ impl Offsets<'_> {
     pub(super) fn min(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::GetMinOffset::decode(&frame.ext)?;
         reply(frame, session, self.queues.bounds(&header.topic, readable(header.queue_id)).0)
+    }
+
+    /// A group that reads light queues has one offset in each, whatever queue its client names
+    /// (`LmqConsumerOffsetManager`, 5.5).
+    fn queue_of_group(&self, group: &GroupName, queue: QueueId) -> QueueId {
+        if light::is_light(self.settings, group) { halley_model::light::QUEUE } else { queue }
     }
 
     /// Whether the queue has all its messages, and the first in memory; so has a queue without any

@@ -1,6 +1,7 @@
 //! Popping messages and acknowledging them: requests 200050 to 200055 and 200151, with long polling.
 
 mod acks;
+mod lite;
 mod waiting;
 
 pub(super) use acks::Acks;
@@ -12,13 +13,14 @@ use crate::{
     catalog::Catalog,
     clock,
     held::RequestId,
+    lite::LiteTopics,
     metrics::BrokerMetrics,
     pop::{
         polling::{ANY_QUEUE, Kind, Place, PollingFull},
-        take::{self, Cold, Init, Pop, Popper, Taken},
+        take::{self, Cold, Init, Pop, Popper, RetryTopics, Taken},
     },
     queues::{Ask, Queues, Source},
-    settings::Settings,
+    settings::{Flag, Settings},
 };
 use bytes::{Bytes, BytesMut};
 use halley_filter::Expression;
@@ -26,7 +28,7 @@ use halley_machine::{
     pop::{RECORDS_MAX, plan},
     pull::{Answer, BYTES_MAX},
 };
-use halley_model::{GroupName, Millis, QueueId, TopicConfig, TopicName};
+use halley_model::{GroupName, Millis, QueueId, TopicConfig, TopicName, name::NameError};
 use halley_store::disk::RealDisk;
 use halley_wire::{
     Frame, ResponseCode,
@@ -70,13 +72,14 @@ pub(super) struct PopRequests<'a> {
     pub(super) popper: &'a Popper,
     pub(super) settings: &'a Settings,
     pub(super) metrics: &'a Arc<BrokerMetrics>,
+    pub(super) lite: &'a Arc<LiteTopics>,
 }
 
 /// Who asks for what, checked.
 struct Asked {
     group: GroupName,
     topic: Arc<TopicConfig>,
-    retry_topic: TopicName,
+    retry_topics: RetryTopics,
     /// All where `None`.
     queue: Option<QueueId>,
 }
@@ -182,6 +185,7 @@ impl PopRequests<'_> {
         match waiting.request {
             Request::Pop(_) => self.answer_pop(waiting, may_park, session),
             Request::Notification(_) => self.answer_notification(waiting, may_park, session),
+            Request::Lite(_) => self.answer_lite(waiting, may_park, session),
         }
     }
 
@@ -226,9 +230,9 @@ impl PopRequests<'_> {
         }
         let outbox = session.info.outbox.clone();
         let token = session.state.pops.park(waiting.clone())?;
-        let retry_topic = &waiting.pop().retry_topic;
+        let retry_topics = waiting.pop().map(|pop| [&pop.retry_topics.v1, &pop.retry_topics.v2]);
         let polling = &self.queues.arrivals.polling;
-        if let Err(full) = polling.wait(waiting.place(), retry_topic, waiting.until, &outbox, token) {
+        if let Err(full) = polling.wait(waiting.place(), retry_topics, waiting.until, &outbox, token) {
             session.state.pops.remove(token);
             return Err(full);
         }
@@ -236,6 +240,7 @@ impl PopRequests<'_> {
         let ready = match &waiting.request {
             Request::Pop(pop) => self.popper.is_ready(pop),
             Request::Notification(pop) => self.has_messages(pop),
+            Request::Lite(pop) => self.lite.look(|lite| lite.has_events(&pop.client)),
         };
         if ready {
             outbox.wake_parked(token);
@@ -247,7 +252,8 @@ impl PopRequests<'_> {
         self.metrics.cold_pulls.inc();
         let (popper, outbox, metrics) =
             (self.popper.clone(), session.info.outbox.clone(), self.metrics.clone());
-        let (pop, id) = (waiting.pop().clone(), waiting.id);
+        let Request::Pop(pop) = &waiting.request else { return };
+        let (pop, id) = (pop.clone(), waiting.id);
         tokio::task::spawn_blocking(move || {
             let mut taken = Taken::default();
             for _ in 0..COLD_LOOKS_MAX {
@@ -291,10 +297,10 @@ impl PopRequests<'_> {
             Some(queue) => queue..queue + 1,
             None => 0..pop.topic.read_queues,
         };
-        let retry_queues = self.catalog.get(&pop.retry_topic).map_or(0, |topic| topic.read_queues);
         let filter = pop.filter.as_deref();
+        let retried = |topic: &TopicName, queue| self.queue_has_messages(pop, topic, queue, None);
         queues.into_iter().any(|queue| self.queue_has_messages(pop, &pop.topic.name, queue, filter))
-            || (0..retry_queues).any(|queue| self.queue_has_messages(pop, &pop.retry_topic, queue, None))
+            || self.popper.any_retry(&pop.retry_topics, retried)
     }
 
     fn queue_has_messages(
@@ -346,7 +352,7 @@ impl PopRequests<'_> {
         let pop = Pop {
             group: asked.group,
             topic: asked.topic,
-            retry_topic: asked.retry_topic,
+            retry_topics: asked.retry_topics,
             queue: asked.queue,
             records_max: usize::try_from(header.max_msg_nums).unwrap_or(0),
             invisible: header.invisible_time,
@@ -375,7 +381,7 @@ impl PopRequests<'_> {
         let pop = Pop {
             group: asked.group,
             topic: asked.topic,
-            retry_topic: asked.retry_topic,
+            retry_topics: asked.retry_topics,
             queue: asked.queue,
             records_max: 0,
             invisible: 0,
@@ -411,9 +417,12 @@ impl PopRequests<'_> {
             return Err(Refusal::new(ResponseCode::NoPermission, remark));
         }
         // A group or topic whose names are too long for a retry topic could never try again.
-        let retry_topic = TopicName::pop_retry_of(&group, &topic.name)
-            .map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
-        Ok(Asked { group, topic, retry_topic, queue: QueueId::try_from(queue).ok() })
+        let too_long = |error: NameError| Refusal::new(ResponseCode::InvalidParameter, error.to_string());
+        let retry_topics = RetryTopics {
+            v1: TopicName::pop_retry_of(&group, &topic.name).map_err(too_long)?,
+            v2: TopicName::pop_retry_v2_of(&group, &topic.name).map_err(too_long)?,
+        };
+        Ok(Asked { group, topic, retry_topics, queue: QueueId::try_from(queue).ok() })
     }
 }
 
@@ -495,12 +504,16 @@ fn succeed_unremarked(id: RequestId, oneway: bool, session: &mut BrokerSession, 
 /// An error, with the header that RocketMQ's reply has all the same.
 /// What would be popped next, without an expression, and how much is left (`PeekMessageProcessor.peekMsgFromQueue`).
 fn peek(popper: &Popper, asked: &Asked, number: u32, records_max: usize) -> (Vec<Bytes>, i64) {
-    let retry_queues = popper.catalog.get(&asked.retry_topic).map_or(0, |topic| topic.read_queues);
+    // The second form only, where it is in use.
+    let v2 = popper.settings.is(Flag::RetryTopicV2);
+    let retry_topic = if v2 { &asked.retry_topics.v2 } else { &asked.retry_topics.v1 };
+    let retry_queues = popper.catalog.get(retry_topic).map_or(0, |topic| topic.read_queues);
     let wanted =
         plan::Wanted { queue: asked.queue, ordered: false, queues: asked.topic.read_queues, retry_queues };
     let (mut runs, mut records, mut rest) = (Vec::new(), 0, 0);
-    for stop in plan::stops(number, wanted) {
-        let topic = if stop.retry { &asked.retry_topic } else { &asked.topic.name };
+    let order = plan::Order { retry_first: number.is_multiple_of(5), turn: number, descending: false };
+    for stop in plan::stops(order, wanted) {
+        let topic = if stop.retry { retry_topic } else { &asked.topic.name };
         let (min, max) = popper.queues.bounds(topic, stop.queue);
         let known = popper.pops.known(&asked.group, topic, stop.queue);
         let next = known.map_or(min, |slot| popper.pops.peek(&slot).next());

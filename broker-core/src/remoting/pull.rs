@@ -16,6 +16,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use halley_filter::Expression;
 use halley_machine::{
+    lite,
     offsets::Committed,
     pull::{Answer, BYTES_MAX, RECORDS_MAX},
 };
@@ -100,8 +101,11 @@ impl Pulls<'_> {
         let bytes_max = header.max_msg_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         self.commit(&header, &topic.name, queue)?;
         let request = request_of(frame);
+        // A lite topic's messages are in its light queue.
+        let lite_queue = header.lite_topic.as_deref().and_then(|lite| lite::queue_of(&topic.name, lite));
+        let stored_in = lite_queue.as_deref().unwrap_or(&topic.name);
         let Ok(offset) = u64::try_from(header.queue_offset) else {
-            let found = self.queues.before_all(&topic.name, queue);
+            let found = self.queues.before_all(stored_in, queue);
             let flags = (topic.system_flag, group.system_flag);
             write_found(session.out.head(), request, flags, &found);
             return Ok(());
@@ -109,7 +113,7 @@ impl Pulls<'_> {
         let pull = ParkedPull {
             request,
             ask: Ask {
-                topic: topic.name.as_str().into(),
+                topic: stored_in.into(),
                 queue,
                 offset,
                 records_max,

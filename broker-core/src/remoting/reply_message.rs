@@ -68,6 +68,7 @@ impl Replies<'_> {
             prepared_offset: 0,
             body: frame.body,
             properties: &properties,
+            dispatched: false,
         };
         let sends = &self.sends;
         let staged = sends.appends.log.stage(clock::now()).and_then(|mut staging| staging.append(&record));

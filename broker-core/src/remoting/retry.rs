@@ -98,6 +98,7 @@ impl Retries<'_> {
             prepared_offset: 0,
             body: b"0",
             properties: &properties,
+            dispatched: false,
         };
         let end = self.writer.stage_group(&[recall], now).map_err(refusal_of)?;
         if !frame.is_oneway() {

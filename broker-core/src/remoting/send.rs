@@ -13,8 +13,10 @@ use crate::{
     clock,
     held::RequestId,
     identity::Identity,
+    light,
     metrics::BrokerMetrics,
     progress::Progress,
+    settings::Settings,
     stats::Stats,
 };
 use bytes::BytesMut;
@@ -22,13 +24,13 @@ use halley_machine::{delay::Due, topics::CreateError};
 use halley_model::{
     GroupConfig, GroupName, QueueId, RecordBody, TopicConfig, TopicName, id, name, property, record,
 };
-use halley_store::{Placed, StageError, Staging};
+use halley_store::{LogReader, Placed, StageError, Staging, disk::RealDisk};
 use halley_wire::{
     BrokerCode, Frame, RecallHandle, ResponseCode, batch,
     reply::{self, SendMessageResponse},
     request::{SendForm, SendMessage},
 };
-use place::Place;
+use place::{Completed, Place};
 use std::{mem, net::SocketAddr, ops::Range, sync::Arc};
 
 /// Most messages in one batch.
@@ -42,6 +44,8 @@ pub(super) struct Sends<'a> {
     pub(super) progress: &'a Progress,
     pub(super) metrics: &'a BrokerMetrics,
     pub(super) stats: &'a Stats,
+    pub(super) settings: &'a Settings,
+    pub(super) reader: &'a LogReader<RealDisk>,
 }
 
 /// Buffers that a connection keeps from read to read.
@@ -64,6 +68,8 @@ struct Checked<'f> {
     topic: Arc<TopicConfig>,
     queue: QueueId,
     place: Place,
+    /// It goes into light queues too.
+    dispatched: bool,
     header: SendMessage<'f>,
     properties: Range<usize>,
     body: &'f [u8],
@@ -98,21 +104,39 @@ impl Sends<'_> {
             let given = batch.properties.split_off(start);
             property::copy_where(&given, &mut batch.properties, |key| key != property::DELAY_LEVEL);
         }
-        let (place, properties) = if header.batch {
+        let completed = if header.batch {
             // The messages of a batch have properties of their own, and are stored with no others
             // (`MessageExtEncoder.encode`, 5.5); these are for the reply.
-            (Place::Own, start..batch.properties.len())
+            let properties = start..batch.properties.len();
+            Completed { place: Place::Own, queue, properties, dispatched: false }
         } else {
-            let own = (&*topic.name, queue);
-            place::complete(self.identity, own, header.reconsume_times, &mut batch.properties, start)
+            let reconsume_times = header.reconsume_times;
+            place::complete(self.identity, &topic, queue, reconsume_times, &mut batch.properties, start)
                 .inspect_err(|_| batch.properties.truncate(start))?
         };
+        let Completed { place, queue, properties, dispatched } = completed;
+        let dispatched = dispatched
+            && light::is_dispatching(self.settings)
+            && halley_model::light::is_allowed(&topic.name);
+        if dispatched
+            && light::exceeds_quota(
+                self.settings,
+                self.reader,
+                &topic.name,
+                &batch.properties[properties.clone()],
+            )
+        {
+            batch.properties.truncate(start);
+            let remark = "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]lmq consume queue num exceeded.";
+            return Err(Refusal::new(ResponseCode::LmqQuotaExceeded, remark));
+        }
         batch.sends.push(Checked {
             request: request_of(frame),
             oneway: frame.is_oneway(),
             topic,
             queue,
             place,
+            dispatched,
             header,
             properties,
             body: frame.body,
@@ -248,6 +272,11 @@ impl Sends<'_> {
             let remark = format!("Sending message to topic[{topic}] is forbidden.");
             return Err(Refusal::new(ResponseCode::NoPermission, remark));
         }
+        if light::is_light(self.settings, topic) {
+            // It is there whatever it is called, but not to be sent to (`TopicValidator.validateTopic`, 5.5).
+            let name = TopicName::new(topic);
+            name.map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
+        }
         if let Some(config) = self.catalog.get(topic) {
             return Ok(config);
         }
@@ -307,6 +336,7 @@ impl Checked<'_> {
             prepared_offset: 0,
             body,
             properties,
+            dispatched: self.dispatched,
         }
     }
 

@@ -5,6 +5,8 @@ use crate::{
     acks::Acks,
     answers::{Refusal, succeed, succeed_when_acked},
     catalog::{Catalog, ChangeError},
+    light,
+    lite::{LiteTopics, is_lite},
     progress::Progress,
     queues::Queues,
     settings::Settings,
@@ -40,6 +42,7 @@ pub(super) struct TopicRequests<'a> {
     pub(super) queues: &'a Queues<RealDisk>,
     pub(super) stats: &'a Stats,
     pub(super) settings: &'a Settings,
+    pub(super) lite: &'a LiteTopics,
     pub(super) acks: &'a Acks,
 }
 
@@ -86,8 +89,18 @@ impl TopicRequests<'_> {
         if self.catalog.is_system(&topic) {
             return Err(system(&topic));
         }
+        // Which groups popped from it is forgotten with the topic.
+        let retries = self.pop_retry_topics(&topic);
+        if self.catalog.get(&topic).is_some_and(|topic| is_lite(&topic)) {
+            self.lite.end_all(&topic).map_err(send::refusal_of)?;
+        }
+        if light::is_light(self.settings, &topic) {
+            let end = self.lite.end_queue(&topic).map_err(send::refusal_of)?;
+            succeed_when_acked(frame, session, end, self.acks.acked(), b"");
+            return Ok(());
+        }
         let mut end = self.delete_one(&topic)?;
-        for retry in self.pop_retry_topics(&topic) {
+        for retry in retries {
             end = self.delete_one(&retry)?.max(end);
         }
         succeed_when_acked(frame, session, end, self.acks.acked(), b"");

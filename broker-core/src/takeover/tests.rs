@@ -47,6 +47,7 @@ impl Java {
             prepared_offset: 0,
             body,
             properties: properties.as_bytes(),
+            dispatched: false,
         };
         let rest = FILE_BYTES - self.log.len() % FILE_BYTES;
         if record.encoded_len(&host) + 8 > rest {

@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         prepared_offset: 0,
         body: &payload,
         properties: b"UNIQ_KEY\x017F00000100002A9F0000000000001234\x02WAIT\x01true\x02TAGS\x01blue\x02",
+        dispatched: false,
     };
     let begin = Instant::now();
     let (mut staging, mut writing, mut indexing) = (0, 0, 0);

@@ -19,11 +19,13 @@ pub enum Canary {
     IndexAheadOfLog,
     /// A new segment's name is not made durable before it is used.
     RenameUnsynced,
+    /// Recovery takes records into their own queues alone, and not into the light ones.
+    LightQueuesForgotten,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AckBeforeSync,
         Self::SyncErrorIgnored,
         Self::TailCrcSkipped,
@@ -31,5 +33,6 @@ impl Canary {
         Self::OffsetReused,
         Self::IndexAheadOfLog,
         Self::RenameUnsynced,
+        Self::LightQueuesForgotten,
     ];
 }

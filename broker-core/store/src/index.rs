@@ -7,9 +7,15 @@
 pub(crate) mod sidecar;
 
 use crate::{hash, hash::BuildFixed, sequencer::StagedEntry};
-use halley_model::{LogOffset, QueueId, QueueOffset};
+use halley_model::{LogOffset, QueueId, QueueOffset, light};
 use parking_lot::RwLock;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 /// Shards of the map from topic names, so that creating topics does not stop all readers.
 const SHARDS: usize = 64;
@@ -39,6 +45,8 @@ pub struct Arrival {
 /// The index as readers see it.
 pub(crate) struct Index {
     shards: Vec<Shard>,
+    /// How many of the topics are light queues.
+    light_queues: AtomicUsize,
 }
 
 type Shard = RwLock<HashMap<Arc<str>, Arc<Topic>, BuildFixed>>;
@@ -126,7 +134,7 @@ impl Index {
     /// An empty index, for readers and for its writer.
     pub(crate) fn new() -> (Arc<Self>, IndexWriter) {
         let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
-        let index = Arc::new(Self { shards });
+        let index = Arc::new(Self { shards, light_queues: AtomicUsize::new(0) });
         let writer =
             IndexWriter { index: Arc::clone(&index), topics: Vec::new(), touched: Vec::new(), batch: 0 };
         (index, writer)
@@ -191,6 +199,11 @@ impl Index {
         names
     }
 
+    /// How many light queues there are.
+    pub(crate) fn light_queues(&self) -> usize {
+        self.light_queues.load(Ordering::Relaxed)
+    }
+
     /// One more than the highest queue of the topic that had a record.
     pub(crate) fn queues(&self, topic: &str) -> QueueId {
         self.topic(topic).map_or(0, |topic| topic.queues.read().len() as QueueId)
@@ -202,7 +215,12 @@ impl Index {
 
     fn topic_or_new(&self, name: Arc<str>) -> Arc<Topic> {
         let mut shard = self.shard(&name).write();
-        let new = || Arc::new(Topic { name: Arc::clone(&name), queues: RwLock::default() });
+        let new = || {
+            if light::is_light(&name) {
+                self.light_queues.fetch_add(1, Ordering::Relaxed);
+            }
+            Arc::new(Topic { name: Arc::clone(&name), queues: RwLock::default() })
+        };
         Arc::clone(shard.entry(Arc::clone(&name)).or_insert_with(new))
     }
 

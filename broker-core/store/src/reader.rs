@@ -11,7 +11,7 @@ use crate::{
     tail::Tail,
 };
 use bytes::Bytes;
-use halley_model::{LogOffset, Millis, QueueId, QueueOffset, RecordView, record};
+use halley_model::{LogOffset, Millis, QueueId, QueueOffset, RecordView, light, record};
 use std::{
     ops::ControlFlow,
     sync::{
@@ -111,6 +111,11 @@ impl<D: Disk> LogReader<D> {
         self.index.topics()
     }
 
+    /// How many light queues ever had a record.
+    pub fn light_queues(&self) -> usize {
+        self.index.light_queues()
+    }
+
     /// One more than the highest queue of `topic` that ever had a record; 0 without any.
     pub fn queues(&self, topic: &str) -> QueueId {
         self.index.queues(topic)
@@ -174,8 +179,10 @@ impl<D: Disk> LogReader<D> {
         self.damaged_lookups.fetch_add(1, Ordering::Relaxed);
         let wanted = out.len().saturating_add(entries_max);
         let scanned = self.scan_segment(&segment, segment.base, self.end(), &mut |record| {
-            if record.queue() == queue && record.queue_offset() >= from && record.topic() == topic {
-                out.push(entry_of(record));
+            if let Some(queue_offset) = light::position_in(record, topic, queue)
+                && queue_offset >= from
+            {
+                out.push(entry_of(record, queue_offset));
             }
             if out.len() < wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
@@ -443,9 +450,9 @@ fn adjacent(entries: &[IndexEntry], bytes_max: u64) -> (usize, LogOffset) {
     (count, end)
 }
 
-fn entry_of(record: &RecordView<'_>) -> IndexEntry {
+fn entry_of(record: &RecordView<'_>, queue_offset: QueueOffset) -> IndexEntry {
     IndexEntry {
-        queue_offset: record.queue_offset(),
+        queue_offset,
         log_offset: record.log_offset(),
         size: record.total_len() as u32,
         tag: halley_model::tag::code_of(record.properties()),

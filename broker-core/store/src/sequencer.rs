@@ -2,6 +2,8 @@
 //! does so in memory and without waiting; the log's thread writes what it decided, in the same order.
 //!
 //! Records are encoded once, straight into the frame that will be written, kept for readers and sent to consumers.
+//! A record that goes into light queues too gets their offsets here, and one more index entry for each; what it says of them
+//! is its last property, which nobody else may write (see [`halley_model::light`]).
 //! Frames are cut from large chunks of memory, so that appending allocates once per chunk and not per record.
 
 use crate::{
@@ -12,12 +14,14 @@ use crate::{
 };
 use bytes::{BufMut, BytesMut};
 use halley_model::{
-    LogOffset, Millis, QUEUES_MAX, QueueId, QueueOffset, RecordBody,
+    LogOffset, Millis, QUEUES_MAX, QueueId, QueueOffset, RecordBody, light,
+    property::{self, PROPERTIES_BYTES_MAX},
     record::{Place, RecordError},
     tag,
 };
 use std::{
     collections::{HashMap, VecDeque},
+    fmt::Write as _,
     net::SocketAddr,
     sync::Arc,
 };
@@ -290,7 +294,11 @@ impl Sequencer {
             if body.queue >= QUEUES_MAX {
                 return Err(StageError::Queue(body.queue));
             }
-            bytes = bytes.saturating_add(body.encoded_len(&self.store_host));
+            let added = added_bytes(body);
+            if added > 0 && body.properties.len() + added > PROPERTIES_BYTES_MAX {
+                return Err(RecordError::PropertiesTooLong(body.properties.len() + added).into());
+            }
+            bytes = bytes.saturating_add(body.encoded_len(&self.store_host) + added);
         }
         let max = self.frame_bytes_max - HEADER_BYTES;
         if bytes > max {
@@ -370,6 +378,48 @@ impl Sequencer {
     }
 
     fn put(&mut self, body: &RecordBody<'_>, now: Millis) -> Placed {
+        if !body.dispatched && !light::is_marked(body.properties) {
+            return self.put_as_it_is(body, now);
+        }
+        match dispatch_of(body) {
+            Some(list) => self.put_dispatched(body, list, now),
+            // Its last property is the producer's, and must not be the last.
+            None => {
+                let ends = body.properties.ends_with(&[property::VALUE_END]);
+                let properties = [body.properties, &UNMARK[usize::from(ends)..]].concat();
+                self.put_as_it_is(&RecordBody { properties: &properties, ..*body }, now)
+            }
+        }
+    }
+
+    /// Puts a record into its own queue and into the light ones of the list.
+    fn put_dispatched(&mut self, body: &RecordBody<'_>, list: &str, now: Millis) -> Placed {
+        let mut offsets = String::new();
+        let mut places: Vec<(u32, QueueOffset)> = Vec::new();
+        for (at, name) in light::names(list, body.topic).enumerate() {
+            if at > 0 {
+                offsets.push(',');
+            }
+            let number = name.map(|name| self.tails.number_of(name, &mut self.batch.new_topics));
+            // A name that comes twice counts once.
+            let Some(number) = number.filter(|number| places.iter().all(|(known, _)| known != number)) else {
+                continue;
+            };
+            let next = self.tails.next_mut(number, light::QUEUE);
+            places.push((number, *next));
+            write!(offsets, "{next}").expect("a string takes everything");
+            *next += 1;
+        }
+        let properties = property::with(body.properties, &[(property::MULTI_QUEUE_OFFSETS, offsets)]);
+        let placed = self.put_as_it_is(&RecordBody { properties: &properties, ..*body }, now);
+        let own = *self.batch.entries.last().expect("the record's own entry was just pushed");
+        let of_light =
+            |(topic, queue_offset)| StagedEntry { topic, queue: light::QUEUE, queue_offset, ..own };
+        self.batch.entries.extend(places.into_iter().map(of_light));
+        placed
+    }
+
+    fn put_as_it_is(&mut self, body: &RecordBody<'_>, now: Millis) -> Placed {
         self.stored = now;
         let topic = self.tails.number_of(body.topic, &mut self.batch.new_topics);
         let next = self.tails.next_mut(topic, body.queue);
@@ -393,5 +443,27 @@ impl Sequencer {
             tag: tag::code_of(body.properties),
         });
         Placed { queue_offset, log_offset }
+    }
+}
+
+/// Put behind properties that end as the store's do, and one byte less where their last one is ended.
+const UNMARK: [u8; 2] = [property::VALUE_END; 2];
+
+/// The light queues that the record goes into, `None` without any.
+fn dispatch_of<'a>(body: &RecordBody<'a>) -> Option<&'a str> {
+    let list = property::get(body.properties, property::MULTI_DISPATCH).filter(|_| body.dispatched)?;
+    (!list.trim().is_empty()).then_some(list)
+}
+
+/// The most bytes by which the record's properties grow when it is put.
+fn added_bytes(body: &RecordBody<'_>) -> usize {
+    const OFFSET_BYTES_MAX: usize = 21;
+    const PAIR_BYTES: usize = property::MULTI_QUEUE_OFFSETS.len() + 3;
+    if !body.dispatched && !light::is_marked(body.properties) {
+        return 0;
+    }
+    match dispatch_of(body) {
+        Some(list) => PAIR_BYTES + OFFSET_BYTES_MAX * list.split(',').count(),
+        None => UNMARK.len(),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     disk::{Disk, SimDisk},
     open,
 };
-use halley_model::{Millis, RecordBody, RecordView};
+use halley_model::{Millis, RecordBody, RecordView, light};
 use std::{net::SocketAddr, sync::Arc};
 
 const NOW: Millis = 1_700_000_000_000;
@@ -36,6 +36,7 @@ fn body<'a>(topic: &'a str, queue: u32, payload: &'a [u8]) -> RecordBody<'a> {
         prepared_offset: 0,
         body: payload,
         properties: b"TAGS\x01blue\x02",
+        dispatched: false,
     }
 }
 
@@ -89,6 +90,9 @@ fn check_index_is_a_view<D: Disk>(reader: &LogReader<D>) {
         .scan(0, |record| {
             let queue = expected.entry((record.topic().to_owned(), record.queue())).or_default();
             queue.push((record.queue_offset(), record.log_offset()));
+            for (name, offset) in light::positions(record) {
+                expected.entry((name.to_owned(), 0)).or_default().push((offset, record.log_offset()));
+            }
             std::ops::ControlFlow::Continue(())
         })
         .unwrap();

@@ -33,6 +33,7 @@ fn record(queue_offset: QueueOffset, pairs: &[&str], body: &[u8]) -> Vec<u8> {
         prepared_offset: 0,
         body,
         properties: &properties,
+        dispatched: false,
     };
     let mut out = Vec::new();
     record.encode(&Place { queue_offset, log_offset: 0, stored: NOW, store_host: host }, &mut out);

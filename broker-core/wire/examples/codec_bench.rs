@@ -58,6 +58,7 @@ fn receiving(serialize: Serialize) {
         expression_type: Some("TAG".into()),
         max_msg_bytes: None,
         broker_name: Some("broker-a".into()),
+        lite_topic: None,
     };
     let head = |code| Request { serialize, ..Request::new(code, 77) };
     let mut sent = BytesMut::new();

@@ -8,6 +8,7 @@ pub mod consumers;
 pub mod figures;
 pub mod group_config;
 pub mod kv_configs;
+pub mod lite;
 pub mod locks;
 pub mod members;
 pub mod progress;

@@ -182,6 +182,22 @@ codes! {
         Notification = 200_054,
         /// How many pops wait.
         PollingInfo = 200_055,
+        /// Take messages of lite topics and hide them from other consumers.
+        PopLiteMessage = 200_070,
+        /// Which lite topics clients want.
+        LiteSubscriptionCtl = 200_071,
+        /// What there is of lite topics.
+        GetBrokerLiteInfo = 200_074,
+        /// A topic with lite topics.
+        GetParentTopicInfo = 200_075,
+        /// A lite topic.
+        GetLiteTopicInfo = 200_076,
+        /// What a client wants.
+        GetLiteClientInfo = 200_077,
+        /// How far behind a group is.
+        GetLiteGroupInfo = 200_078,
+        /// Tell clients again of the lite topics with messages.
+        TriggerLiteDispatch = 200_079,
         /// Several popped messages were consumed.
         BatchAckMessage = 200_151,
         /// Take back a timer message that is not yet delivered.
@@ -270,6 +286,8 @@ codes! {
         ConsumeMessageDirectly = 309,
         /// The reply to a message that the client sent.
         PushReplyMessageToClient = 326,
+        /// Another client has the lite topic now. One-way.
+        NotifyUnsubscribeLite = 200_073,
     }
 }
 
@@ -332,6 +350,10 @@ codes! {
         ConsumeMsgTimeout = 207,
         /// The request is not possible any more, or not meant for this broker.
         IllegalOperation = 604,
+        /// There are as many light queues as there may be.
+        LmqQuotaExceeded = 2017,
+        /// There are as many subscriptions of lite topics as there may be.
+        LiteSubscriptionQuotaExceeded = 2018,
         /// The server drains; Java 5.x clients reconnect elsewhere.
         GoAway = 1500,
     }

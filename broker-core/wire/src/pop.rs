@@ -54,6 +54,13 @@ impl Retry {
         }
     }
 
+    /// The topic itself of a retry topic of `group` (`KeyBuilder.parseNormalTopic`), or of itself.
+    pub fn topic_of<'t>(topic: &'t str, group: &str) -> &'t str {
+        let rest =
+            topic.strip_prefix(halley_model::name::RETRY_PREFIX).and_then(|rest| rest.strip_prefix(group));
+        rest.and_then(|rest| rest.strip_prefix(['+', '_'])).unwrap_or(topic)
+    }
+
     /// The mark on the wire.
     pub fn mark(self) -> &'static str {
         match self {

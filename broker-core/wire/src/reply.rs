@@ -2,7 +2,10 @@
 
 pub mod pop;
 
-pub use pop::{ChangeInvisibleTimeResponse, NotificationResponse, PollingInfoResponse, PopMessageResponse};
+pub use pop::{
+    ChangeInvisibleTimeResponse, NotificationResponse, PollingInfoResponse, PopLiteMessageResponse,
+    PopMessageResponse,
+};
 
 use crate::{
     EncodeError, Ext, ExtValue, HeaderError, ResponseCode, Serialize, VERSION_5_5_0,

@@ -8,6 +8,7 @@ mod header;
 
 pub mod admin;
 pub mod client;
+pub mod lite;
 pub mod namesrv;
 pub mod offsets;
 pub mod pop;

@@ -329,6 +329,7 @@ fn conditions_see_events_and_messages_alike() {
             prepared_offset: 0,
             body: b"x",
             properties,
+            dispatched: false,
         };
         let mut bytes = Vec::new();
         body.encode(&Place { queue_offset: 7, log_offset: 0, stored: 0, store_host: host }, &mut bytes);

@@ -42,6 +42,7 @@ fn comes_back(event: &ParsedEvent) {
         prepared_offset: 0,
         body: &event.data,
         properties: &event.properties,
+        dispatched: false,
     };
     body.check().expect("an accepted event can be stored");
     let mut record = Vec::new();
@@ -158,6 +159,7 @@ pub fn stored_event_seeds() -> Vec<Vec<u8>> {
             prepared_offset: 0,
             body,
             properties,
+            dispatched: false,
         };
         let mut bytes = Vec::new();
         record.encode(&Place { queue_offset: 7, log_offset: 56, stored: 1, store_host: address }, &mut bytes);

@@ -87,6 +87,7 @@ pub fn delayed(input: &[u8]) {
         prepared_offset: 0,
         body: b"x",
         properties: &stored,
+        dispatched: false,
     };
     if due == Due::Now || body.check().is_err() {
         return;
@@ -97,7 +98,7 @@ pub fn delayed(input: &[u8]) {
     assert_eq!(waiting.destination(), Some(("orders", 3)));
     assert!(waiting.at > NOW);
     let mut delivered = Vec::new();
-    waiting.delivered(waiting.at, &mut delivered);
+    waiting.delivered(waiting.at, false, &mut delivered);
     assert_eq!(Due::of(&delivered, waiting.at), Ok(Due::Now));
     assert!(RecordBody { properties: &delivered, ..body }.check().is_ok());
 }

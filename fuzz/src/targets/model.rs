@@ -1,10 +1,14 @@
 //! Stored records, property blocks, names and message ids.
 
-use halley_model::{GroupName, RecordBody, RecordView, TopicName, id, property, record::Place, tag};
+use halley_model::{GroupName, RecordBody, RecordView, TopicName, id, light, property, record::Place, tag};
 
 /// A stored record. Whatever parses can be read in full, and encodes to itself where it is in canonical form.
 pub fn record(input: &[u8]) {
     let Ok(view) = RecordView::parse(input) else { return };
+    for (name, offset) in light::positions(&view) {
+        let found = light::position_in(&view, name, light::QUEUE);
+        assert!(found.is_some(), "{name} has the record at {offset}");
+    }
     let body = RecordBody::of(&view);
     let place = Place {
         queue_offset: view.queue_offset(),
@@ -53,6 +57,7 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
                 prepared_offset: 0,
                 body,
                 properties,
+                dispatched: false,
             };
             let place = Place {
                 queue_offset: 7,

@@ -242,6 +242,7 @@ fn stage(opened: &Opened<SimDisk>, topic: &str, queue: u32, body: &[u8]) {
         prepared_offset: 0,
         body,
         properties: b"TAGS\x01blue\x02",
+        dispatched: false,
     };
     let mut staging = opened.log.stage(NOW).expect("nothing waits");
     staging.append(&record).expect("there is room");

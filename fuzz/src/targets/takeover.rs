@@ -103,6 +103,7 @@ fn record(body: &[u8], properties: &[u8]) -> Vec<u8> {
         prepared_offset: 0,
         body,
         properties,
+        dispatched: false,
     };
     let mut out = Vec::new();
     record.encode(&Place { queue_offset: 0, log_offset: 0, stored: NOW, store_host: host }, &mut out);

@@ -15,10 +15,10 @@ use halley_wire::{
     frame,
     pop::{ExtraInfo, parse_offset_info},
     reply::{
-        ChangeInvisibleTimeResponse, OffsetResponse, PopMessageResponse, PullMessageResponse,
-        QueryMessageResponse, SendMessageResponse,
+        ChangeInvisibleTimeResponse, OffsetResponse, PopLiteMessageResponse, PopMessageResponse,
+        PullMessageResponse, QueryMessageResponse, SendMessageResponse,
     },
-    request::{self, admin},
+    request::{self, admin, lite},
 };
 
 const SERIALIZATIONS: [Serialize; 2] = [Serialize::Json, Serialize::Binary];
@@ -143,7 +143,16 @@ pub fn remoting_headers(input: &[u8]) {
         again(&header.fields(), |ext| assert_eq!(request::PeekMessage::decode(ext), Ok(header.clone())));
     }
     let _ = request::PollingInfo::decode(ext);
+    if let Ok(header) = lite::PopLiteMessage::decode(ext) {
+        again(&header.fields(), |ext| assert_eq!(lite::PopLiteMessage::decode(ext), Ok(header.clone())));
+    }
+    let _ = lite::GetParentTopicInfo::decode(ext);
+    let _ = lite::GetLiteTopicInfo::decode(ext);
+    let _ = lite::GetLiteClientInfo::decode(ext);
+    let _ = lite::GetLiteGroupInfo::decode(ext);
+    let _ = lite::TriggerLiteDispatch::decode(ext);
     let _ = PopMessageResponse::decode(ext);
+    let _ = PopLiteMessageResponse::decode(ext);
     let _ = ChangeInvisibleTimeResponse::decode(ext);
     if let Ok(header) = request::QueryMessage::decode(ext) {
         again(&header.fields(), |ext| assert_eq!(request::QueryMessage::decode(ext), Ok(header.clone())));
@@ -355,6 +364,9 @@ pub fn remoting_bodies(input: &[u8]) {
             let _ = ack.distances();
         }
         assert_eq!(request::BatchAckMessage::decode(&batch.encode()), Ok(batch));
+    }
+    if let Ok(wanted) = lite::LiteSubscriptionCtl::decode(input) {
+        assert_eq!(lite::LiteSubscriptionCtl::decode(&wanted.encode()), Ok(wanted));
     }
     if let Ok(query) = request::QueryAssignment::decode(input) {
         assert_eq!(request::QueryAssignment::decode(&query.encode()), Ok(query));

@@ -28,6 +28,7 @@ fn record(properties: &[u8]) -> Vec<u8> {
         prepared_offset: 0,
         body: b"x",
         properties,
+        dispatched: false,
     };
     let mut out = Vec::new();
     body.encode(&Place { queue_offset: 0, log_offset: 0, stored: NOW, store_host: host }, &mut out);
@@ -61,7 +62,7 @@ fn a_level_waits_and_comes_back() {
     assert_eq!((waiting.at, waiting.recalls), (NOW + 5_000, None));
     assert_eq!(waiting.destination(), Some(("orders", 3)));
     let mut delivered = Vec::new();
-    waiting.delivered(NOW + 5_000, &mut delivered);
+    waiting.delivered(NOW + 5_000, false, &mut delivered);
     assert_eq!(delivered, raw(&[("TAGS", "a"), ("REAL_TOPIC", "orders"), ("REAL_QID", "3")]));
 }
 
@@ -76,16 +77,22 @@ fn a_timer_waits_and_comes_back() {
     assert!(waiting.is_recalled_by("orders_K1") && waiting.is_recalled_by("K1"));
     assert!(!waiting.is_recalled_by("other_K1") && !waiting.is_recalled_by("orders_"));
     let mut delivered = Vec::new();
-    waiting.delivered(NOW + 41, &mut delivered);
+    waiting.delivered(NOW + 41, false, &mut delivered);
     let (out, enqueued, dequeued) = ((NOW + 40).to_string(), NOW.to_string(), (NOW + 41).to_string());
     let expected = [
         ("UNIQ_KEY", "K1"),
         ("TIMER_DELAY_MS", "40"),
         ("TIMER_OUT_MS", &out),
         ("TIMER_ENQUEUE_MS", &enqueued),
+        ("REAL_TOPIC", "orders"),
+        ("REAL_QID", "0"),
         ("TIMER_DEQUEUE_MS", &dequeued),
     ];
     assert_eq!(delivered, raw(&expected));
+    delivered.clear();
+    waiting.delivered(NOW + 41, true, &mut delivered);
+    let dispatched = [expected[0], expected[1], expected[2], expected[3], ("WAIT", "false"), expected[6]];
+    assert_eq!(delivered, raw(&dispatched));
 }
 
 #[test]
@@ -104,11 +111,11 @@ fn what_is_recalled_is_done_and_not_delivered() {
     let timers: Vec<_> = (0..3).map(|offset| Timer::message(NOW + 40, offset)).collect();
     let recall = Timer::recall(NOW + 40, 3);
     let batch = Batch { recalls: vec![recall], messages: timers.clone(), recalls_end: true };
-    let (delivered, done) = deliveries(&batch, &recalls, &messages, NOW + 41);
+    let (delivered, done) = deliveries(&batch, &recalls, &messages, NOW + 41, false);
     let [only] = &delivered[..] else { panic!("{delivered:?}") };
     assert_eq!((only.body().topic, only.body().queue), ("orders", 2));
     assert_eq!(property::get(only.body().properties, "UNIQ_KEY"), Some("K2"));
     assert_eq!(done, [&timers[..], &[recall]].concat());
-    let (_, done) = deliveries(&batch, &recalls, &messages[..1], NOW + 41);
+    let (_, done) = deliveries(&batch, &recalls, &messages[..1], NOW + 41, false);
     assert_eq!(done, timers[..1]);
 }

@@ -109,6 +109,17 @@ impl OrderInfo {
         }
     }
 
+    /// All messages are visible again at `visible`, if they were given out at `popped`, and this time does not count.
+    pub fn suspend(&mut self, popped: Millis, visible: Millis) {
+        if popped == self.popped {
+            for given in self.given.values_mut() {
+                *given = given.saturating_sub(1);
+            }
+            self.visible.clear();
+            self.invisible = visible.saturating_sub(self.popped);
+        }
+    }
+
     /// Whether it could have come from [`OrderInfo::new`] and what followed.
     pub(super) fn is_valid(&self) -> bool {
         self.offsets.len() <= u64::BITS as usize

@@ -21,6 +21,7 @@ fn sample<'a>(topic: &'a str, body: &'a [u8], properties: &'a [u8], host: &str) 
         prepared_offset: 99,
         body,
         properties,
+        dispatched: false,
     };
     (record, Place { queue_offset: 42, log_offset: 4096, stored: 1_700_000_000_456, store_host: host })
 }

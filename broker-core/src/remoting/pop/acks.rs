@@ -8,12 +8,13 @@ use crate::{
     answers::{Refusal, refuse, request_of, succeed},
     catalog::Catalog,
     clock,
+    lite::LiteTopics,
     pop::{Pops, Slot},
     queues::Queues,
     remoting::BrokerSession,
 };
-use halley_machine::pop::OrderedAck;
-use halley_model::{GroupName, QueueId, QueueOffset, TopicConfig};
+use halley_machine::{lite, pop::OrderedAck};
+use halley_model::{GroupName, QueueId, QueueOffset, TopicConfig, TopicName, light};
 use halley_store::disk::RealDisk;
 use halley_wire::{
     Frame, ResponseCode,
@@ -28,6 +29,7 @@ pub(in crate::remoting) struct Acks<'a> {
     pub(in crate::remoting) queues: &'a Queues<RealDisk>,
     pub(in crate::remoting) catalog: &'a Catalog,
     pub(in crate::remoting) pops: &'a Pops,
+    pub(in crate::remoting) lite: &'a LiteTopics,
 }
 
 impl Acks<'_> {
@@ -39,6 +41,11 @@ impl Acks<'_> {
     ) -> Result<(), Refusal> {
         let header = AckMessage::decode(&frame.ext)?;
         let (topic, queue) = self.queue_of(&header, session)?;
+        if let Some(lite_topic) = &header.lite_topic {
+            self.ack_lite(&header, &topic, lite_topic)?;
+            succeed(frame, session, &[], b"");
+            return Ok(());
+        }
         let (min, max) = self.queues.bounds(&topic.name, queue);
         let offset = match u64::try_from(header.offset) {
             Ok(offset) if offset >= min && offset <= max => offset,
@@ -133,6 +140,9 @@ impl Acks<'_> {
     ) -> Result<Option<ChangeInvisibleTimeResponse>, Refusal> {
         let ChangeInvisibleTime { message, invisible_time, suspend } = header;
         let (topic, queue) = self.queue_of(message, session)?;
+        if let Some(lite_topic) = &message.lite_topic {
+            return self.change_lite(header, &topic, lite_topic);
+        }
         let (min, max) = self.queues.bounds(&topic.name, queue);
         let offset = match u64::try_from(message.offset) {
             Ok(offset) if offset >= min && offset < max => offset,
@@ -163,6 +173,80 @@ impl Acks<'_> {
             invisible_time,
             revive_queue_id,
         }))
+    }
+
+    /// Acknowledges a message of a lite topic (`AckMessageProcessor.ackLite`, 5.5).
+    fn ack_lite(
+        &self,
+        header: &AckMessage<'_>,
+        topic: &TopicConfig,
+        lite_topic: &str,
+    ) -> Result<(), Refusal> {
+        let invalid = |remark: &str| Refusal::new(ResponseCode::InvalidParameter, remark);
+        if self.lite.bind_topic(&header.consumer_group).is_none_or(|bound| bound != *topic.name) {
+            return Err(invalid("group type or bind topic not match."));
+        }
+        let (name, offset) = self.lite_message(header, topic, lite_topic, "ack offset illegal.")?;
+        let handle = ExtraInfo::parse(&header.extra_info)?;
+        if header.queue_id != 0 || !handle.is_ordered() {
+            return Err(invalid("ack queue illegal."));
+        }
+        let group = GroupName::new(&header.consumer_group)?;
+        let slot = self.pops.slot(&group, &name, light::QUEUE, || offset);
+        let now = clock::now();
+        let acked = self.pops.lock(&slot, now).ack_ordered(now, offset, handle.pop_time);
+        match acked {
+            OrderedAck::Ignored | OrderedAck::Done { unblocked: false } => {}
+            OrderedAck::Done { unblocked: true } => self.lite.dispatch(&group, &name),
+            OrderedAck::Illegal => {
+                return Err(Refusal::new(ResponseCode::MessageIllegal, "ack offset illegal."));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hides a message of a lite topic for another while (`processChangeInvisibleTimeForLite`, 5.5).
+    fn change_lite(
+        &self,
+        header: &ChangeInvisibleTime<'_>,
+        topic: &TopicConfig,
+        lite_topic: &str,
+    ) -> Result<Option<ChangeInvisibleTimeResponse>, Refusal> {
+        let ChangeInvisibleTime { message, invisible_time, suspend } = header;
+        let (name, offset) = self.lite_message(message, topic, lite_topic, NO_REMARK)?;
+        let handle = ExtraInfo::parse(&message.extra_info)?;
+        let group = GroupName::new(&message.consumer_group)?;
+        let now = clock::now();
+        let pop_time = handle.pop_time;
+        let changed = match self.pops.known(&group, &name, light::QUEUE) {
+            None => Some(now.saturating_add(*invisible_time).saturating_sub(pop_time)),
+            Some(slot) => {
+                let mut machine = self.pops.lock(&slot, now);
+                match suspend {
+                    true => machine.suspend_ordered(now, offset, pop_time, *invisible_time),
+                    false => machine.change_ordered(now, offset, pop_time, *invisible_time),
+                }
+            }
+        };
+        Ok(changed.map(|invisible_time| ChangeInvisibleTimeResponse {
+            pop_time,
+            invisible_time,
+            revive_queue_id: handle.revive_queue,
+        }))
+    }
+
+    /// The light queue and the offset of a message of a lite topic.
+    fn lite_message(
+        &self,
+        message: &AckMessage<'_>,
+        topic: &TopicConfig,
+        lite_topic: &str,
+        remark: &str,
+    ) -> Result<(TopicName, QueueOffset), Refusal> {
+        let no_message = || Refusal::new(ResponseCode::NoMessage, remark);
+        let name = lite::queue_of(&topic.name, lite_topic).ok_or_else(no_message)?;
+        let offset = u64::try_from(message.offset).ok().filter(|offset| *offset <= self.lite.end(&name));
+        Ok((TopicName::known(&name)?, offset.ok_or_else(no_message)?))
     }
 
     fn ack_ordered(
@@ -207,11 +291,6 @@ impl Acks<'_> {
             let remark = illegal_queue(message.queue_id, &topic, session);
             return Err(Refusal::new(ResponseCode::MessageIllegal, remark));
         };
-        if message.lite_topic.is_some() {
-            // No group is bound to lite topics here.
-            let remark = "group type or bind topic not match.";
-            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
-        }
         Ok((topic, queue))
     }
 }

@@ -3,8 +3,9 @@
 use super::REVIVE_QUEUES;
 use crate::{
     held::RequestId,
+    lite::take::LitePop,
     pop::{
-        polling::{ANY_QUEUE, Kind, Place, PollingFull},
+        polling::{ANY_QUEUE, Kind, Place, PollingFull, client_key},
         take::Pop,
     },
 };
@@ -37,6 +38,8 @@ pub(super) struct Waiting {
     pub(super) id: RequestId,
     pub(super) request: Request,
     pub(super) until: Instant,
+    /// Under which it waits where that is no topic.
+    key: String,
 }
 
 /// What it asks for.
@@ -46,6 +49,8 @@ pub(super) enum Request {
     Pop(Box<Pop>),
     /// To be told when there are some.
     Notification(Box<Pop>),
+    /// Messages of lite topics.
+    Lite(Box<LitePop>),
 }
 
 /// The waiting requests.
@@ -57,22 +62,30 @@ pub(in crate::remoting) struct Parked {
 
 impl Waiting {
     pub(super) fn new(id: RequestId, request: Request, until: Instant) -> Self {
-        Self { id, request, until }
+        let key = match &request {
+            Request::Pop(_) | Request::Notification(_) => String::new(),
+            Request::Lite(pop) => client_key(&pop.client),
+        };
+        Self { id, request, until, key }
     }
 
-    pub(super) fn pop(&self) -> &Pop {
+    /// The pop of a topic.
+    pub(super) fn pop(&self) -> Option<&Pop> {
         match &self.request {
-            Request::Pop(pop) | Request::Notification(pop) => pop,
+            Request::Pop(pop) | Request::Notification(pop) => Some(pop),
+            Request::Lite(_) => None,
         }
     }
 
     /// Where it waits.
     pub(super) fn place(&self) -> Place<'_> {
-        let kind = match &self.request {
-            Request::Pop(_) => Kind::Pop,
-            Request::Notification(_) => Kind::Notification,
+        let (kind, pop) = match &self.request {
+            Request::Pop(pop) => (Kind::Pop, pop),
+            Request::Notification(pop) => (Kind::Notification, pop),
+            Request::Lite(pop) => {
+                return Place { kind: Kind::Lite, group: &pop.group, topic: &self.key, queue: ANY_QUEUE };
+            }
         };
-        let pop = self.pop();
         let queue = pop.queue.map_or(ANY_QUEUE, |queue| queue as i32);
         Place { kind, group: &pop.group, topic: &pop.topic.name, queue }
     }

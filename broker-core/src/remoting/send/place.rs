@@ -3,9 +3,10 @@
 use crate::{answers::Refusal, clock, identity::Identity};
 use halley_machine::{
     delay::{Due, TIMER_TOPIC},
+    lite,
     transactions::HALF_TOPIC,
 };
-use halley_model::{Millis, QueueId, id, property};
+use halley_model::{Millis, QueueId, TopicConfig, id, property};
 use halley_wire::ResponseCode;
 use std::{
     ops::Range,
@@ -41,6 +42,10 @@ struct Seen {
     replaced: bool,
     delayed: bool,
     transaction: bool,
+    sharded: bool,
+    priority: bool,
+    dispatched: bool,
+    lite: bool,
 }
 
 impl Seen {
@@ -55,6 +60,10 @@ impl Seen {
                 | property::TIMER_DELAY_MS
                 | property::TIMER_DELAY_SEC => seen.delayed = true,
                 property::TRANSACTION_PREPARED => seen.transaction = true,
+                property::SHARDING_KEY => seen.sharded = true,
+                property::PRIORITY => seen.priority = true,
+                property::MULTI_DISPATCH => seen.dispatched = true,
+                property::LITE_TOPIC => seen.lite = true,
                 _ => {}
             }
         }
@@ -62,16 +71,31 @@ impl Seen {
     }
 }
 
+/// Where a message is stored, in which queue of its topic, and where its properties are in the buffer.
+pub(super) struct Completed {
+    pub(super) place: Place,
+    pub(super) queue: QueueId,
+    pub(super) properties: Range<usize>,
+    /// It names light queues.
+    pub(super) dispatched: bool,
+}
+
 /// Completes the properties of a message in `buffer`, from `start` on, and says where it is stored
 /// (`SendMessageProcessor.sendMessage`, `HookUtils`, `TransactionalMessageBridge.parseHalfMessageInner`, 5.5).
 pub(super) fn complete(
     identity: &Identity,
-    own: (&str, QueueId),
+    topic: &TopicConfig,
+    queue: QueueId,
     reconsume_times: i32,
     buffer: &mut Vec<u8>,
     start: usize,
-) -> Result<(Place, Range<usize>), Refusal> {
-    let seen = Seen::of(&buffer[start..]);
+) -> Result<Completed, Refusal> {
+    let mut seen = Seen::of(&buffer[start..]);
+    if seen.lite {
+        seen.dispatched |= name_lite_queue(topic, buffer, start);
+    }
+    let queue = if seen.priority { by_priority(&seen, topic, queue, buffer, start) } else { queue };
+    let own = (&*topic.name, queue);
     if seen.replaced {
         let given = buffer.split_off(start);
         property::copy_where(&given, buffer, |key| !is_replaced(key));
@@ -84,12 +108,47 @@ pub(super) fn complete(
     stamp(identity, buffer);
     let due = if seen.delayed { due(&buffer[start..], now)? } else { Due::Now };
     if seen.transaction && begins_transaction(&buffer[start..], reconsume_times, due) {
-        return Ok((Place::Half, detour(buffer, start, |given, out| half(given, own, out))));
+        let properties = detour(buffer, start, |given, out| half(given, own, out));
+        return Ok(Completed { place: Place::Half, queue, properties, dispatched: false });
     }
     if due == Due::Now {
-        return Ok((Place::Own, start..buffer.len()));
+        let (properties, dispatched) = (start..buffer.len(), seen.dispatched);
+        return Ok(Completed { place: Place::Own, queue, properties, dispatched });
     }
-    Ok((Place::Waiting(due), detour(buffer, start, |given, out| due.detour(given, own.0, own.1, now, out))))
+    let properties = detour(buffer, start, |given, out| due.detour(given, own.0, own.1, now, out));
+    Ok(Completed { place: Place::Waiting(due), queue, properties, dispatched: false })
+}
+
+/// Names the light queue of a message's lite topic, whatever its topic is for (`SendMessageProcessor.sendMessage`, 5.5).
+fn name_lite_queue(topic: &TopicConfig, buffer: &mut Vec<u8>, start: usize) -> bool {
+    let lite = property::get(&buffer[start..], property::LITE_TOPIC);
+    let Some(queue) = lite.and_then(|lite| lite::queue_of(&topic.name, lite)) else { return false };
+    detour(buffer, start, |given, out| {
+        property::copy_where(given, out, |key| key != property::MULTI_DISPATCH);
+        property::push(out, property::MULTI_DISPATCH, &queue);
+    });
+    true
+}
+
+/// The queue of a message with a priority, whatever its topic is for. What is of another kind has none
+/// (`TopicMessageType.parseFromMessageProperty`, 5.5).
+fn by_priority(
+    seen: &Seen,
+    topic: &TopicConfig,
+    queue: QueueId,
+    buffer: &mut Vec<u8>,
+    start: usize,
+) -> QueueId {
+    let given = &buffer[start..];
+    let priority = property::get(given, property::PRIORITY).and_then(|value| value.parse::<i32>().ok());
+    let Some(priority) = priority.and_then(|priority| u32::try_from(priority).ok()) else { return queue };
+    let transaction = property::get(given, property::TRANSACTION_PREPARED)
+        .is_some_and(|prepared| prepared.eq_ignore_ascii_case("true"));
+    if seen.delayed || seen.sharded || transaction {
+        detour(buffer, start, |given, out| property::copy_where(given, out, |key| key != property::PRIORITY));
+        return queue;
+    }
+    priority.min(topic.write_queues.saturating_sub(1))
 }
 
 /// Appends what every message of a client gets. Consumers trace only messages that have a region

@@ -53,6 +53,7 @@ impl Java {
             prepared_offset: 0,
             body: payload.as_bytes(),
             properties,
+            dispatched: false,
         };
         let bytes = body.encoded_len(&host) as u64;
         if self.file.len() as u64 + bytes + 8 > FILE_BYTES {

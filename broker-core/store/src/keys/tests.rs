@@ -42,6 +42,7 @@ fn store(
         prepared_offset: 0,
         body: b"body",
         properties: properties.as_bytes(),
+        dispatched: false,
     };
     let placed = opened.log.stage(now).unwrap().append(&record).unwrap();
     opened.io.run_once(now).unwrap();

@@ -12,7 +12,7 @@ use crate::{
     segment::{self, OPEN_BYTES, START_BYTES, Segment, Segments, Start},
     sequencer::{StagedEntry, Tails},
 };
-use halley_model::{LogOffset, Millis, QUEUES_MAX, RecordView, tag};
+use halley_model::{LogOffset, Millis, QUEUES_MAX, QueueId, QueueOffset, RecordView, light, tag};
 use std::{collections::VecDeque, sync::Arc};
 
 /// See the module's documentation.
@@ -337,9 +337,13 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             }
             let admitted = frame::for_each_record(found.bytes, &found.header, found.at, |record| {
                 self.stored = record.stored();
-                let topic = self.tails.number_of(record.topic(), &mut appeared);
-                appeared.drain(..).for_each(|name| self.index.add_topic(name));
-                entries.push(self.admit(topic, record)?);
+                let own = (record.topic(), record.queue(), record.queue_offset());
+                entries.push(self.admit(own, record, &mut appeared)?);
+                if !self.options.planted(Canary::LightQueuesForgotten) {
+                    for (name, offset) in light::positions(record) {
+                        entries.push(self.admit((name, light::QUEUE, offset), record, &mut appeared)?);
+                    }
+                }
                 Ok(())
             });
             admitted.map_err(|reason| damaged(start.base, found.at, reason))?;
@@ -364,20 +368,25 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         }
     }
 
-    /// Checks that the record goes on where its queue ended.
-    fn admit(&mut self, topic: u32, record: &RecordView<'_>) -> Result<StagedEntry, String> {
-        let (queue, queue_offset) = (record.queue(), record.queue_offset());
+    /// Checks that the record goes on where a queue that it is in ended.
+    fn admit(
+        &mut self,
+        (name, queue, queue_offset): (&str, QueueId, QueueOffset),
+        record: &RecordView<'_>,
+        appeared: &mut Vec<Arc<str>>,
+    ) -> Result<StagedEntry, String> {
         if queue >= QUEUES_MAX {
             return Err(format!("a record is in queue {queue}, which cannot be"));
         }
+        let topic = self.tails.number_of(name, appeared);
+        appeared.drain(..).for_each(|name| self.index.add_topic(name));
         let next = self.tails.next_mut(topic, queue);
         if *next == 0 && self.options.foreign.is_some() {
             // RocketMQ had deleted all records of the queue, but not where it went on.
             *next = queue_offset;
         }
         if *next != queue_offset {
-            let topic = record.topic();
-            return Err(format!("queue {queue} of {topic} goes on at {queue_offset} after {next}"));
+            return Err(format!("queue {queue} of {name} goes on at {queue_offset} after {next}"));
         }
         *next += 1;
         Ok(StagedEntry {

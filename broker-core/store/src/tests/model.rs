@@ -9,12 +9,14 @@ use crate::{
     OpenError,
     disk::{Crash, DiskError},
 };
+use halley_model::{light, property};
 use proptest::{prelude::*, test_runner::Config};
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 #[derive(Debug, Clone)]
 enum Action {
-    Stage(Vec<(u8, u8, u16)>),
+    /// Topic, queue, length and, by bits, light queues of each record.
+    Stage(Vec<(u8, u8, u16, u8)>),
     Run,
     Flush,
     Snapshot,
@@ -33,7 +35,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 /// Frames of one size: what an earlier life left behind then lies exactly where a later frame ends.
 fn equal_actions() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
-        4 => Just(Action::Stage(vec![(0, 0, 600)])),
+        4 => Just(Action::Stage(vec![(0, 0, 600, 0)])),
         4 => Just(Action::Run),
         2 => any::<bool>().prop_map(Action::Crash),
     ];
@@ -41,7 +43,8 @@ fn equal_actions() -> impl Strategy<Value = Vec<Action>> {
 }
 
 fn varied_actions() -> impl Strategy<Value = Vec<Action>> {
-    let record = (0u8..3, 0u8..3, prop_oneof![0u16..40, 0u16..900]);
+    let light = prop_oneof![3 => Just(0u8), 1 => 0u8..16];
+    let record = (0u8..3, 0u8..3, prop_oneof![0u16..40, 0u16..900], light);
     let action = prop_oneof![
         12 => prop::collection::vec(record, 1..4).prop_map(Action::Stage),
         10 => Just(Action::Run),
@@ -88,7 +91,7 @@ fn run(seed: u64, options: Options, actions: &[Action]) -> u64 {
     world.crash(if seed.is_multiple_of(2) { Crash::Kill } else { Crash::PowerCut });
     world.reopen();
     // Whatever happened, a healthy disk is all that is needed to go on.
-    world.stage(&[(0, 0, 100), (1, 1, 100)]);
+    world.stage(&[(0, 0, 100, 0), (1, 1, 100, 3)]);
     world.run();
     assert_eq!(world.acked, world.groups.len(), "a healthy store acknowledges");
     world.disk.trace_hash()
@@ -101,6 +104,29 @@ struct Known {
     topic: String,
     queue: u32,
     placed: Placed,
+    light: Vec<String>,
+}
+
+/// Which of three light queues these bits name.
+fn light_queues(bits: u8) -> impl Iterator<Item = &'static str> {
+    ["%LMQ%a", "%LMQ%b", "%LMQ%c"]
+        .into_iter()
+        .enumerate()
+        .filter(move |(at, _)| bits < 8 && bits & 1 << at != 0)
+        .map(|(_, name)| name)
+}
+
+/// Properties that name them; beyond, such as a producer could forge, ended or not.
+fn properties(bits: u8) -> Vec<u8> {
+    let names: Vec<_> = light_queues(bits).collect();
+    let mut properties = b"TAGS\x01blue\x02".to_vec();
+    if bits >= 8 {
+        properties.extend(b"INNER_MULTI_DISPATCH\x01%LMQ%a\x02INNER_MULTI_QUEUE_OFFSET\x017");
+        properties.extend(&b"\x02\x02"[..usize::from(bits % 3)]);
+    } else if bits > 0 {
+        property::push(&mut properties, property::MULTI_DISPATCH, &names.join(","));
+    }
+    properties
 }
 
 struct World {
@@ -164,7 +190,7 @@ impl World {
         }
     }
 
-    fn stage(&mut self, records: &[(u8, u8, u16)]) {
+    fn stage(&mut self, records: &[(u8, u8, u16, u8)]) {
         let Some(store) = &self.store else { return };
         let numbered: Vec<_> = records.iter().zip(self.numbers..).collect();
         self.numbers += records.len() as u64;
@@ -175,19 +201,31 @@ impl World {
         };
         let payloads: Vec<_> = numbered.iter().map(|(record, number)| payload(*number, record.2)).collect();
         let topics = ["A", "B", "C"];
+        let properties: Vec<_> = numbered.iter().map(|(record, _)| properties(record.3)).collect();
         let bodies: Vec<_> = numbered
             .iter()
-            .zip(&payloads)
-            .map(|((record, _), payload)| body(topics[usize::from(record.0)], u32::from(record.1), payload))
+            .zip(payloads.iter().zip(&properties))
+            .map(|((record, _), (payload, properties))| RecordBody {
+                properties,
+                dispatched: (1..8).contains(&record.3),
+                ..body(topics[usize::from(record.0)], u32::from(record.1), payload)
+            })
             .collect();
         let mut placed = Vec::new();
         let staged =
             store.log.stage(self.now).and_then(|mut staging| staging.append_group(&bodies, &mut placed));
         match staged {
             Ok(()) => {
-                let known = numbered.iter().zip(&bodies).zip(placed).map(|(((_, number), body), placed)| {
-                    Known { number: *number, topic: body.topic.to_owned(), queue: body.queue, placed }
-                });
+                let known =
+                    numbered.iter().zip(&bodies).zip(placed).map(|(((record, number), body), placed)| {
+                        Known {
+                            number: *number,
+                            topic: body.topic.to_owned(),
+                            queue: body.queue,
+                            placed,
+                            light: light_queues(record.3).map(str::to_owned).collect(),
+                        }
+                    });
                 self.groups.push(known.collect());
             }
             Err(_) => assert!(placed.is_empty(), "a refused group has no effect"),
@@ -224,8 +262,11 @@ impl World {
         let mut expected = BTreeMap::<(&str, u32), u64>::new();
         for known in self.groups[..self.acked].iter().flatten() {
             *expected.entry((&known.topic, known.queue)).or_default() += 1;
+            for light in &known.light {
+                *expected.entry((light, 0)).or_default() += 1;
+            }
         }
-        for topic in ["A", "B", "C"] {
+        for topic in ["A", "B", "C", "%LMQ%a", "%LMQ%b", "%LMQ%c"] {
             for queue in 0..3 {
                 let seen = store.reader.bounds(topic, queue).map_or(0, |(_, max)| max);
                 let acked = expected.get(&(topic, queue)).copied().unwrap_or(0);
@@ -280,6 +321,7 @@ impl World {
                 topic: record.topic().to_owned(),
                 queue: record.queue(),
                 placed: Placed { queue_offset: record.queue_offset(), log_offset: record.log_offset() },
+                light: light::positions(record).map(|(name, _)| name.to_owned()).collect(),
             });
             ControlFlow::Continue(())
         });
@@ -372,5 +414,10 @@ mod canaries {
     #[test]
     fn rename_unsynced_is_found() {
         is_found(Canary::RenameUnsynced, Durability::Sync);
+    }
+
+    #[test]
+    fn light_queues_forgotten_is_found() {
+        is_found(Canary::LightQueuesForgotten, Durability::Os);
     }
 }

@@ -30,6 +30,7 @@ fn topics_of_retries() {
     for retry in [Retry::Normal, Retry::V1, Retry::V2] {
         assert_eq!(Retry::of(&retry.real_topic("t", "g")), retry);
         assert_eq!(Retry::of_mark(retry.mark()), Some(retry));
+        assert_eq!(Retry::topic_of(&retry.real_topic("t_u", "g_h"), "g_h"), "t_u");
     }
 }
 

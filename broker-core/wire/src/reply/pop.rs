@@ -59,6 +59,43 @@ impl<'a> PopMessageResponse<'a> {
     }
 }
 
+/// What was popped of lite topics (`PopLiteMessageResponseHeader`). The body is records one after the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PopLiteMessageResponse<'a> {
+    /// When, milliseconds.
+    pub pop_time: i64,
+    /// For how long they are hidden from others, milliseconds.
+    pub invisible_time: i64,
+    /// Part of the messages' handles.
+    pub revive_queue_id: i32,
+    /// How often each was given before.
+    pub order_count_info: Option<Cow<'a, str>>,
+}
+
+impl<'a> PopLiteMessageResponse<'a> {
+    /// The ext fields.
+    pub fn fields(&self) -> [ExtField<'_>; 4] {
+        [
+            ("popTime", self.pop_time.into()),
+            ("invisibleTime", self.invisible_time.into()),
+            ("reviveQid", self.revive_queue_id.into()),
+            ("orderCountInfo", self.order_count_info.as_deref().into()),
+        ]
+    }
+
+    /// Reads such a reply.
+    pub fn decode(ext: &Ext<'a>) -> Result<Self, HeaderError> {
+        let [pop_time, invisible, revive, counts] =
+            ext.pick(["popTime", "invisibleTime", "reviveQid", "orderCountInfo"]);
+        Ok(Self {
+            pop_time: pop_time.i64()?,
+            invisible_time: invisible.i64()?,
+            revive_queue_id: revive.i32()?,
+            order_count_info: counts.text_opt(),
+        })
+    }
+}
+
 /// The message's new handle (`ChangeInvisibleTimeResponseHeader`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChangeInvisibleTimeResponse {

@@ -40,6 +40,8 @@ pub struct SearchOffset<'a> {
     pub timestamp: i64,
     /// Which of several messages of that time.
     pub boundary: Boundary,
+    /// A lite topic of the topic, since 5.5.
+    pub lite_topic: Option<Cow<'a, str>>,
 }
 
 /// Which of several messages stored in the same millisecond (`BoundaryType`, 5.5).
@@ -121,18 +123,20 @@ impl<'a> UpdateConsumerOffset<'a> {
 impl<'a> SearchOffset<'a> {
     /// Reads the header.
     pub fn decode(ext: &Ext<'a>) -> Result<Self, HeaderError> {
-        let [topic, queue, timestamp, boundary] = ext.pick(["topic", "queueId", "timestamp", "boundaryType"]);
+        let [topic, queue, timestamp, boundary, lite] =
+            ext.pick(["topic", "queueId", "timestamp", "boundaryType", "liteTopic"]);
         let upper = boundary.text_opt().is_some_and(|word| word.eq_ignore_ascii_case("upper"));
         Ok(Self {
             topic: topic.text()?,
             queue_id: queue.i32()?,
             timestamp: timestamp.i64()?,
             boundary: if upper { Boundary::Upper } else { Boundary::Lower },
+            lite_topic: lite.text_opt().filter(|topic| !topic.trim().is_empty()),
         })
     }
 
     /// The ext fields.
-    pub fn fields(&self) -> [ExtField<'_>; 4] {
+    pub fn fields(&self) -> [ExtField<'_>; 5] {
         let boundary = match self.boundary {
             Boundary::Lower => "LOWER",
             Boundary::Upper => "UPPER",
@@ -142,6 +146,7 @@ impl<'a> SearchOffset<'a> {
             ("queueId", self.queue_id.into()),
             ("timestamp", self.timestamp.into()),
             ("boundaryType", boundary.into()),
+            ("liteTopic", self.lite_topic.as_deref().into()),
         ]
     }
 }

@@ -46,6 +46,8 @@ pub struct PullMessage<'a> {
     pub max_msg_bytes: Option<i32>,
     /// The broker meant, from 5.x clients.
     pub broker_name: Option<Cow<'a, str>>,
+    /// A lite topic of the topic, since 5.5.
+    pub lite_topic: Option<Cow<'a, str>>,
 }
 
 impl<'a> PullMessage<'a> {
@@ -65,6 +67,7 @@ impl<'a> PullMessage<'a> {
             expression_type,
             max_msg_bytes,
             broker_name,
+            lite_topic,
         ] = ext.pick([
             "consumerGroup",
             "topic",
@@ -79,6 +82,7 @@ impl<'a> PullMessage<'a> {
             "expressionType",
             "maxMsgBytes",
             "bname",
+            "liteTopic",
         ]);
         Ok(Self {
             consumer_group: consumer_group.text()?,
@@ -94,11 +98,12 @@ impl<'a> PullMessage<'a> {
             expression_type: expression_type.text_opt(),
             max_msg_bytes: max_msg_bytes.i32_opt()?,
             broker_name: broker_name.text_opt(),
+            lite_topic: lite_topic.text_opt().filter(|topic| !topic.trim().is_empty()),
         })
     }
 
     /// The ext fields.
-    pub fn fields(&self) -> [ExtField<'_>; 13] {
+    pub fn fields(&self) -> [ExtField<'_>; 14] {
         [
             ("consumerGroup", (&*self.consumer_group).into()),
             ("topic", (&*self.topic).into()),
@@ -113,6 +118,7 @@ impl<'a> PullMessage<'a> {
             ("expressionType", self.expression_type.as_deref().into()),
             ("maxMsgBytes", self.max_msg_bytes.into()),
             ("bname", self.broker_name.as_deref().into()),
+            ("liteTopic", self.lite_topic.as_deref().into()),
         ]
     }
 

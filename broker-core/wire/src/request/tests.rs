@@ -116,6 +116,7 @@ fn pulls() {
         expression_type: Some("TAG".into()),
         max_msg_bytes: None,
         broker_name: None,
+        lite_topic: None,
     };
     assert!(pull.has(pull::flag::SUSPEND) && !pull.has(pull::flag::SUBSCRIPTION));
     check(&pull.fields(), |ext| assert_eq!(PullMessage::decode(ext).unwrap(), pull));
@@ -142,7 +143,8 @@ fn offsets() {
     check_errors(&update.fields(), &["commitOffset"], |ext| UpdateConsumerOffset::decode(ext).map(drop));
 
     for boundary in [Boundary::Lower, Boundary::Upper] {
-        let search = SearchOffset { topic: "t".into(), queue_id: 1, timestamp: 77, boundary };
+        let search =
+            SearchOffset { topic: "t".into(), queue_id: 1, timestamp: 77, boundary, lite_topic: None };
         check(&search.fields(), |ext| assert_eq!(SearchOffset::decode(ext).unwrap(), search));
         check_errors(&search.fields(), &["timestamp"], |ext| SearchOffset::decode(ext).map(drop));
     }

@@ -95,6 +95,7 @@ fn record(properties: &[(&str, &str)], body: &[u8]) -> Bytes {
         prepared_offset: 0,
         body,
         properties: &raw,
+        dispatched: false,
     };
     let mut out = Vec::new();
     record.encode(&Place { queue_offset: 7, log_offset: 100, stored: 0, store_host: host }, &mut out);

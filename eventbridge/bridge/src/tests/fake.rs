@@ -37,6 +37,7 @@ pub(crate) fn record_of(
         prepared_offset: 0,
         body,
         properties,
+        dispatched: false,
     };
     let mut out = Vec::new();
     record.encode(&Place { queue_offset: offset, log_offset: offset, stored: 2, store_host: host }, &mut out);

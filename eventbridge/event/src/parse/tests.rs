@@ -48,6 +48,7 @@ fn stored(event: &ParsedEvent) -> Vec<u8> {
         prepared_offset: 0,
         body: &event.data,
         properties: &event.properties,
+        dispatched: false,
     };
     let mut out = Vec::new();
     record.encode(
