@@ -6,7 +6,7 @@
 use crate::{admin, commands::Error};
 use halley_backend::Backend;
 use halley_bridge::Bridge;
-use halley_broker::{Broker, Durability, NameServer, Options, Recovery};
+use halley_broker::{Broker, Durability, NameServer, Options, Recovery, Tls, TlsFiles, TlsMode};
 use halley_connector_http as http;
 use halley_ingress::{IngressMetrics, Limits};
 use halley_rules::{Config, config};
@@ -77,6 +77,7 @@ struct Listeners {
 pub(crate) async fn start(config: Config, data: PathBuf) -> Result<Running, Error> {
     let config = Arc::new(config);
     let (listeners, addresses) = bind_all(&config.server).await?;
+    let tls = tls(&config.server.tls).await?;
     let broker = match addresses.broker {
         None => None,
         Some(listening) => {
@@ -111,11 +112,12 @@ pub(crate) async fn start(config: Config, data: PathBuf) -> Result<Running, Erro
     };
     let Listeners { namesrv, broker: remoting, ingress, admin } = listeners;
     let mut clients = vec![serve_admin(admin, status, clients_stopped.clone())];
+    clients.push(tokio::spawn(tls.clone().watch(clients_stopped.clone())));
     if let (Some(names), Some(listener)) = (names, namesrv) {
         let (house, stopped) = (names.clone(), clients_stopped.clone());
         clients.push(tokio::spawn(async move { house.keep_house(stopped).await }));
-        let stopped = clients_stopped.clone();
-        clients.push(tokio::spawn(async move { names.serve(listener, stopped).await }));
+        let (tls, stopped) = (tls.clone(), clients_stopped.clone());
+        clients.push(tokio::spawn(async move { names.serve(listener, tls, stopped).await }));
     }
     let mut registrars = Vec::new();
     if let (Some(broker), Some(listener)) = (&broker, remoting) {
@@ -124,7 +126,7 @@ pub(crate) async fn start(config: Config, data: PathBuf) -> Result<Running, Erro
         let (time, stopped) = (broker.clone(), clients_stopped.clone());
         clients.push(tokio::spawn(async move { time.keep_time(stopped).await }));
         let (serving, stopped) = (broker.clone(), clients_stopped.clone());
-        clients.push(tokio::spawn(async move { serving.serve(listener, stopped).await }));
+        clients.push(tokio::spawn(async move { serving.serve(listener, tls, stopped).await }));
         for name_server in &config.server.register_at {
             let (broker, name_server, stopped) =
                 (broker.clone(), name_server.clone(), intake_stopped.clone());
@@ -316,6 +318,19 @@ async fn open(
     };
     // Recovery reads the disk.
     Ok(tokio::task::spawn_blocking(move || Broker::open(options)).await??)
+}
+
+/// The certificate is read, or made, before anything is served.
+async fn tls(section: &config::TlsSection) -> Result<Tls, Error> {
+    let mode = match section.mode {
+        config::TlsMode::Disabled => TlsMode::Disabled,
+        config::TlsMode::Permissive => TlsMode::Permissive,
+        config::TlsMode::Enforcing => TlsMode::Enforcing,
+    };
+    let files =
+        section.files.as_ref().map(|files| TlsFiles { cert: (&files.cert).into(), key: (&files.key).into() });
+    let made = tokio::task::spawn_blocking(move || Tls::new(mode, files)).await?;
+    made.map_err(|error| format!("server.tls: {error}").into())
 }
 
 /// A name server without a broker.

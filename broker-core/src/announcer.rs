@@ -2,7 +2,7 @@
 
 use crate::{clock, identity::Identity, names::Names};
 use halley_machine::routes::{Member, Queues, Registration};
-use halley_model::{DataVersion, Millis, TopicConfig};
+use halley_model::{DataVersion, Millis, QueueMapping, TopicConfig};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -45,7 +45,7 @@ impl Announcer {
     }
 
     /// Tells all topics, at the start and whenever more of them changed than one.
-    pub(crate) fn announce(&self, topics: &[Arc<TopicConfig>]) {
+    pub(crate) fn announce(&self, topics: &[Arc<TopicConfig>], mappings: Vec<QueueMapping>) {
         let version = self.next(None);
         let Some(names) = &self.local else { return };
         let Identity { cluster, name, id, address } = &self.identity;
@@ -64,15 +64,18 @@ impl Announcer {
             version,
             topics: topics.iter().map(|topic| (topic.name.to_string(), Queues::of(topic))).collect(),
             filter_servers: None,
-            mappings: Vec::new(),
+            mappings,
             connection: None,
         });
     }
 
-    /// A topic came or changed.
-    pub(crate) fn changed(&self, topic: &Arc<TopicConfig>) {
+    /// A topic came or changed, with its mapping where it is a static one.
+    pub(crate) fn changed(&self, topic: &Arc<TopicConfig>, mapping: Option<QueueMapping>) {
         if let Some(names) = &self.local {
             names.topic(&self.identity.name, topic);
+            if let Some(mapping) = mapping {
+                names.mapping(&self.identity.name, &topic.name, mapping);
+            }
         }
         self.next(Some(topic.clone()));
     }

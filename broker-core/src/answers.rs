@@ -13,11 +13,28 @@ pub(crate) struct Refusal {
     pub(crate) remark: String,
     /// The request cannot be read. What RocketMQ answers to its own exception then has no fields.
     unreadable: bool,
+    /// What forbids a pull.
+    forbidden: Option<Forbidden>,
+}
+
+/// What forbids a pull (`ForbiddenType`, 5.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forbidden {
+    Broker = 1,
+    Group = 2,
+    Topic = 3,
+    Broadcasting = 4,
+    Subscription = 5,
 }
 
 impl Refusal {
     pub(crate) fn new(code: ResponseCode, remark: impl Into<String>) -> Self {
-        Self { code, remark: remark.into(), unreadable: false }
+        Self { code, remark: remark.into(), unreadable: false, forbidden: None }
+    }
+
+    /// A pull that may not be.
+    pub(crate) fn forbidden(forbidden: Forbidden, remark: impl Into<String>) -> Self {
+        Self { forbidden: Some(forbidden), ..Self::new(ResponseCode::NoPermission, remark) }
     }
 }
 
@@ -131,7 +148,12 @@ pub(crate) fn refuse<S>(
     fields: &[ExtField<'_>],
 ) {
     if !frame.is_oneway() {
-        let fields = if refusal.unreadable { &[] } else { fields };
+        let forbidden = refusal.forbidden.map(|by| ("forbiddenType", (by as i64).into()));
+        let fields = match &forbidden {
+            Some(forbidden) => std::slice::from_ref(forbidden),
+            None if refusal.unreadable => &[],
+            None => fields,
+        };
         let (request, remark) = (request_of(frame), Some(&*refusal.remark));
         answer(session.out.head(), request, refusal.code, remark, fields, b"");
     }

@@ -147,14 +147,14 @@ impl Broker {
         }
     }
 
-    /// Looks in memory, and beside the connections' threads on the disk.
+    /// Looks, for rules at every message of a compaction topic too: in memory, and beside the connections' threads on the disk.
     async fn find(&self, ask: Ask) -> Result<Found, PullError> {
         let read_error = |error: &dyn std::fmt::Display| PullError::Read(error.to_string());
-        if let Ok(found) = self.queues.look(&ask, Source::Memory).map_err(|error| read_error(&error))? {
+        if let Ok(found) = self.queues.look_whole(&ask, Source::Memory).map_err(|error| read_error(&error))? {
             return Ok(found);
         }
         let queues = self.queues.clone();
-        let looked = tokio::task::spawn_blocking(move || queues.look(&ask, Source::Disk)).await;
+        let looked = tokio::task::spawn_blocking(move || queues.look_whole(&ask, Source::Disk)).await;
         let looked = looked.map_err(|error| read_error(&error))?.map_err(|error| read_error(&error))?;
         looked.map_err(|_| PullError::Read("the disk was asked and did not answer".to_owned()))
     }

@@ -8,6 +8,7 @@ use crate::{
     ask_client::AskClients,
     catalog::{Catalog, Recovered},
     clock,
+    compactions::Compactions,
     delayed::Delayed,
     follow::{follow, rounds},
     housekeeping::Housekeeping,
@@ -20,6 +21,7 @@ use crate::{
     metrics::BrokerMetrics,
     name_server::NameServer,
     names::Names,
+    peers::Peers,
     pop::{Pops, revive::Reviver, take::Popper},
     progress::Progress,
     queues::Queues,
@@ -31,6 +33,7 @@ use crate::{
     state_writer::StateWriter,
     stats::Stats,
     takeover::{self, JavaStore, TakeoverError},
+    tls::Tls,
     transactions::Transactions,
 };
 use halley_client::Client;
@@ -63,6 +66,9 @@ use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
 };
+
+/// Whether it is time to compact is looked at this often.
+const COMPACTION_NAP: Duration = Duration::from_millis(500);
 
 /// How to open a broker.
 #[derive(Debug, Clone)]
@@ -130,6 +136,7 @@ pub struct Broker {
     lite: Arc<LiteTopics>,
     asks: Arc<AskClients>,
     names: Option<Arc<Names>>,
+    peers: Arc<Peers>,
     lookup: Arc<Lookup>,
     keys: KeyIndex<RealDisk>,
     query_permits: Arc<Semaphore>,
@@ -162,6 +169,8 @@ impl Broker {
             open_store(&data, durability, &identity, &checks, Missing::Make)?;
         let Tables {
             mut topics,
+            mappings,
+            compacted,
             groups,
             offsets,
             begins,
@@ -174,15 +183,22 @@ impl Broker {
             request_modes,
             takeover: _,
         } = tables;
-        topics.put_reply_topic(&identity.cluster);
+        topics.put_own(&identity.cluster, &identity.name);
         let fixed = fixed_settings(&identity, &data, durability);
         let settings = Arc::new(Settings::new(fixed, settings, writer.clone()));
-        let recovered = Recovered { topics, groups, begins, forbidden };
+        let recovered = Recovered { topics, mappings, groups, begins, forbidden };
         let kept = Arc::new(Kept::in_log(kv, namesrv_settings, writer.clone()));
         let names = name_server.then(|| Arc::new(Names::new(kept.clone())));
+        let compactions = Arc::new(Compactions::new(compacted, settings.clone(), writer.clone()));
         let announcer = Announcer::new(identity.clone(), names.clone());
-        let catalog =
-            Arc::new(Catalog::new(&identity, recovered, settings.clone(), announcer, writer.clone()));
+        let catalog = Arc::new(Catalog::new(
+            &identity,
+            recovered,
+            settings.clone(),
+            compactions.clone(),
+            announcer,
+            writer.clone(),
+        ));
         catalog.announce();
         let progress = Arc::new(Progress::new(offsets, writer.clone()));
         let pops = Arc::new(Pops::new(progress.clone()));
@@ -212,7 +228,7 @@ impl Broker {
             })
             .map_err(|error| StartError::State(format!("no thread for the log: {error}")))?;
         let members = Arc::new(Members::default());
-        let queues = Queues { reader: opened.reader.clone(), arrivals };
+        let queues = Queues { reader: opened.reader.clone(), arrivals, compactions };
         let delayed = Arc::new(Delayed::new(timers, queues.clone(), settings.clone(), writer.clone()));
         let transactions = Arc::new(Transactions::new(
             identity.clone(),
@@ -246,6 +262,7 @@ impl Broker {
             settings.clone(),
             names.clone(),
         ));
+        let lookup = Arc::new(Lookup::default());
         let broker = Self {
             identity,
             appends: Appends::new(opened.log, acks),
@@ -260,8 +277,9 @@ impl Broker {
             pops,
             lite,
             asks: Arc::default(),
+            peers: Arc::new(Peers::new(names.clone(), lookup.clone())),
             names,
-            lookup: Arc::default(),
+            lookup,
             keys: opened.keys,
             query_permits: Arc::new(Semaphore::new(QUERIES_MAX)),
             metrics,
@@ -284,7 +302,7 @@ impl Broker {
     }
 
     /// Serves Remoting clients until `shutdown` turns true, then lets their waiting replies go out.
-    pub async fn serve(&self, listener: TcpListener, shutdown: watch::Receiver<bool>) {
+    pub async fn serve(&self, listener: TcpListener, tls: Tls, shutdown: watch::Receiver<bool>) {
         let service = Remoting {
             identity: self.identity.clone(),
             appends: self.appends.clone(),
@@ -295,6 +313,7 @@ impl Broker {
             progress: self.progress.clone(),
             members: self.members.clone(),
             names: self.names.clone(),
+            peers: self.peers.clone(),
             lookup: self.lookup.clone(),
             modes: self.modes.clone(),
             popper: self.popper(),
@@ -307,8 +326,15 @@ impl Broker {
             settings: self.settings.clone(),
             data: self.data.clone(),
         };
-        server::serve(listener, Arc::new(service), self.appends.acks.clone(), self.metrics.clone(), shutdown)
-            .await;
+        server::serve(
+            listener,
+            tls,
+            Arc::new(service),
+            self.appends.acks.clone(),
+            self.metrics.clone(),
+            shutdown,
+        )
+        .await;
     }
 
     /// The name server of this process, where [`Options::name_server`] asked for one.
@@ -330,7 +356,29 @@ impl Broker {
     /// nobody acknowledged. Runs until `shutdown` turns true.
     pub async fn keep_house(&self, shutdown: watch::Receiver<bool>) {
         let reviver = self.reviver();
-        tokio::join!(self.tick(shutdown.clone()), reviver.run(shutdown));
+        tokio::join!(self.tick(shutdown.clone()), self.compact(shutdown.clone()), reviver.run(shutdown));
+    }
+
+    /// Compacts, again and again.
+    async fn compact(&self, mut shutdown: watch::Receiver<bool>) {
+        let mut last = tokio::time::Instant::now();
+        while !*shutdown.borrow() {
+            tokio::select! {
+                // The interval may change meanwhile.
+                () = tokio::time::sleep(COMPACTION_NAP) => {}
+                _ = shutdown.changed() => return,
+            }
+            if last.elapsed() < self.settings.compaction_interval() {
+                continue;
+            }
+            let queues = self.queues.clone();
+            if let Err(error) =
+                tokio::task::spawn_blocking(move || queues.compactions.run(&queues.reader)).await
+            {
+                tracing::error!(%error, "a compaction failed");
+            }
+            last = tokio::time::Instant::now();
+        }
     }
 
     async fn tick(&self, mut shutdown: watch::Receiver<bool>) {

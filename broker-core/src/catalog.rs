@@ -1,14 +1,19 @@
 //! The topics and groups of this broker, announced to name servers.
 
+mod static_topics;
+
+pub(crate) use static_topics::{Mapped, StaticError};
+
 use crate::{
-    announcer::Announcer, changes::Changes, identity::Identity, light, settings::Settings,
-    state_writer::StateWriter,
+    announcer::Announcer, changes::Changes, compactions::Compactions, identity::Identity, light,
+    settings::Settings, state_writer::StateWriter,
 };
 use halley_machine::{
     attributes::{self, Attributes},
     group_configs::GroupConfigs,
     offsets::{Committed, Key},
     queue_begins::QueueBegins,
+    queue_mappings::QueueMappings,
     state::{Forbidden, STATE_TOPIC, StateRecord},
     topics::{CreateError, Topics},
 };
@@ -17,6 +22,7 @@ use halley_model::{
 };
 use halley_store::StageError;
 use parking_lot::{Mutex, RwLock};
+use static_topics::StaticTopics;
 use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering},
@@ -37,11 +43,13 @@ pub(crate) struct Catalog {
     /// The names of cluster and broker, which topics have too.
     own: [Arc<str>; 2],
     topics: RwLock<Topics>,
+    static_topics: StaticTopics,
     groups: RwLock<GroupConfigs>,
     announcer: Announcer,
     begins: Mutex<QueueBegins>,
     forbidden: RwLock<Forbidden>,
     settings: Arc<Settings>,
+    compactions: Arc<Compactions>,
     writer: StateWriter,
     /// How often groups changed.
     pub(crate) group_changes: Changes,
@@ -51,6 +59,7 @@ pub(crate) struct Catalog {
 #[derive(Default)]
 pub(crate) struct Recovered {
     pub(crate) topics: Topics,
+    pub(crate) mappings: QueueMappings,
     pub(crate) groups: GroupConfigs,
     pub(crate) begins: QueueBegins,
     pub(crate) forbidden: Forbidden,
@@ -82,24 +91,30 @@ impl Catalog {
         identity: &Identity,
         recovered: Recovered,
         settings: Arc<Settings>,
+        compactions: Arc<Compactions>,
         announcer: Announcer,
         writer: StateWriter,
     ) -> Self {
-        let Recovered { mut topics, groups, begins, forbidden } = recovered;
+        let Recovered { mut topics, mappings, groups, begins, forbidden } = recovered;
         // Clients test a cluster and a broker by topics of their names (`TopicConfigManager.init`, 5.5).
         for (own, queues) in [(&identity.cluster, CLUSTER_TOPIC_QUEUES), (&identity.name, 1)] {
             if let (Ok(name), None) = (TopicName::new(own), topics.get(own)) {
                 topics.put(TopicConfig { permission: Permission::INHERIT, ..TopicConfig::new(name, queues) });
             }
         }
+        for topic in topics.all().iter().filter(|topic| attributes::is_compacted(&topic.attributes)) {
+            compactions.add(&topic.name);
+        }
         Self {
             own: [identity.cluster.clone(), identity.name.clone()],
             topics: RwLock::new(topics),
+            static_topics: StaticTopics::new(mappings),
             groups: RwLock::new(groups),
             announcer,
             begins: Mutex::new(begins),
             forbidden: RwLock::new(forbidden),
             settings,
+            compactions,
             writer,
             group_changes: Changes::default(),
         }
@@ -107,7 +122,8 @@ impl Catalog {
 
     /// Tells name servers of the broker and all its topics, again where the broker's permission changed.
     pub(crate) fn announce(&self) {
-        self.announcer.announce(&self.announced());
+        let topics = self.announced();
+        self.announcer.announce(&topics, self.mapping_infos(&topics));
     }
 
     /// The topics that name servers are told, by name.
@@ -201,6 +217,8 @@ impl Catalog {
             });
             let end = written?;
             topics.remove(&config.name);
+            self.static_topics.set(&config.name, None);
+            self.compactions.remove(&config.name);
             self.begins.lock().raise(&config.name, &ends);
             Deleted { topic: config, ends, end }
         };
@@ -239,7 +257,8 @@ impl Catalog {
 
     /// Completes a snapshot of the state with what only the catalog knows.
     pub(crate) fn complete(&self, state: StateRecord) -> StateRecord {
-        let state = state.with_begins(&self.begins.lock());
+        let state = state.with_begins(&self.begins.lock()).with_mappings(self.mappings());
+        let state = state.with_compacted(self.compactions.ends());
         state.with_settings(self.settings.changed(), &self.forbidden.read())
     }
 
@@ -364,7 +383,10 @@ impl Catalog {
                 }
             }
         };
-        self.announcer.changed(&self.routed(config));
+        if attributes::is_compacted(&config.attributes) {
+            self.compactions.add(&config.name);
+        }
+        self.announcer.changed(&self.routed(config), None);
         Ok(end)
     }
 }

@@ -1,7 +1,7 @@
 //! One client's connection: reads what there is, has every complete frame handled in place, and writes all
 //! replies at once. Nothing is spawned per request; requests that must wait are entries, not tasks.
 
-use crate::{acks::Acks, held::Held, outbox::Outbox, writer::Outgoing};
+use crate::{acks::Acks, held::Held, outbox::Outbox, transport::Transport, writer::Outgoing};
 use bytes::{Buf, BytesMut};
 use halley_machine::ConnectionId;
 use halley_wire::frame;
@@ -14,7 +14,6 @@ use std::{
 };
 use tokio::{
     io::Interest,
-    net::TcpStream,
     sync::watch,
     time::{Instant, sleep_until},
 };
@@ -33,10 +32,10 @@ const HELD_MAX: usize = 65_536;
 
 /// A connection without a byte from the client for this long is closed
 /// (`serverChannelMaxIdleTimeSeconds`, 5.5); clients send a heartbeat every 30 s.
-const IDLE_MAX: Duration = Duration::from_secs(120);
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(120);
 
 /// A started frame must be complete after this long, and a client must take its replies within it.
-const STALL_MAX: Duration = Duration::from_secs(30);
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// When the server stops, a connection has this long for replies that wait for the log.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -95,7 +94,7 @@ pub(crate) struct Session<S> {
 /// Serves one connection until the client leaves, breaks the protocol, stalls, or `shutdown` turns true.
 /// Returns why it ended, `Ok` for an ordinary end.
 pub(crate) async fn serve<S: Service>(
-    stream: TcpStream,
+    stream: impl Transport,
     info: SessionInfo,
     service: &S,
     acks: &Acks,
@@ -124,21 +123,24 @@ pub(crate) enum CloseReason {
     /// The client does not speak Remoting.
     #[error("{0}")]
     Frame(#[from] frame::FrameError),
+    /// Connections of this kind are not taken.
+    #[error("refused: {0}")]
+    Refused(&'static str),
     /// A bound on time was reached.
     #[error("{0}")]
     Stalled(&'static str),
 }
 
-struct Connection<S> {
-    stream: TcpStream,
+struct Connection<T, M> {
+    stream: T,
     input: BytesMut,
-    session: Session<S>,
+    session: Session<M>,
     read_at: Instant,
     wrote_at: Instant,
 }
 
-impl<T: Send> Connection<T> {
-    async fn run<S: Service<State = T>>(
+impl<T: Transport, M: Send> Connection<T, M> {
+    async fn run<S: Service<State = M>>(
         &mut self,
         service: &S,
         acks: &Acks,
@@ -157,8 +159,9 @@ impl<T: Send> Connection<T> {
                 released = wait_acked(acks, &mut self.session.held) => self.release(service, acks, released),
                 () = outbox.arrived() => self.empty_outbox(service),
                 () = sleep_until(deadline) => {
-                    service.expire(Instant::now(), &mut self.session);
+                    // First, as replies to what expires now are no older than this.
                     self.check_stalled()?;
+                    service.expire(Instant::now(), &mut self.session);
                 }
                 _ = shutdown.changed() => {}
             }
@@ -170,7 +173,7 @@ impl<T: Send> Connection<T> {
     /// Readable while the client may send more, writable while something waits to be written.
     fn interest(&self) -> Option<Interest> {
         let may_read = self.session.out.len() < UNWRITTEN_BYTES_MAX && self.session.held.len() < HELD_MAX;
-        match (may_read, !self.session.out.is_empty()) {
+        match (may_read, self.is_writing()) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
             (true, false) => Some(Interest::READABLE),
             (false, true) => Some(Interest::WRITABLE),
@@ -178,13 +181,18 @@ impl<T: Send> Connection<T> {
         }
     }
 
+    /// Whether something waits until the socket takes it.
+    fn is_writing(&self) -> bool {
+        !self.session.out.is_empty() || self.stream.is_writing()
+    }
+
     /// Reads what there is and handles all complete frames; `false` when the client closed its side.
-    fn read<S: Service<State = T>>(&mut self, service: &S) -> Result<bool, CloseReason> {
+    fn read<S: Service<State = M>>(&mut self, service: &S) -> Result<bool, CloseReason> {
         let mut turn = 0;
         let mut open = true;
         while turn < TURN_BYTES_MAX {
             self.input.reserve(READ_BYTES);
-            match self.stream.try_read_buf(&mut self.input) {
+            match self.stream.try_read(&mut self.input) {
                 Ok(0) => {
                     open = false;
                     break;
@@ -207,7 +215,7 @@ impl<T: Send> Connection<T> {
         Ok(open)
     }
 
-    fn release<S: Service<State = T>>(
+    fn release<S: Service<State = M>>(
         &mut self,
         service: &S,
         acks: &Acks,
@@ -219,7 +227,7 @@ impl<T: Send> Connection<T> {
         }
     }
 
-    fn empty_outbox<S: Service<State = T>>(&mut self, service: &S) {
+    fn empty_outbox<S: Service<State = M>>(&mut self, service: &S) {
         let letters = self.session.info.outbox.take();
         for frame in letters.frames {
             self.session.out.body(frame);
@@ -230,13 +238,14 @@ impl<T: Send> Connection<T> {
     }
 
     fn write(&mut self) -> Result<(), CloseReason> {
-        if self.session.out.is_empty() || self.session.out.write(&self.stream)? {
+        let flushed = self.stream.flush()?;
+        if !self.is_writing() || self.session.out.write(&mut self.stream)? || flushed {
             self.wrote_at = Instant::now();
         }
         Ok(())
     }
 
-    fn deadline<S: Service<State = T>>(&self, service: &S) -> Instant {
+    fn deadline<S: Service<State = M>>(&self, service: &S) -> Instant {
         let stall = self.stalls_at().0;
         service.deadline(&self.session).map_or(stall, |deadline| deadline.min(stall))
     }
@@ -249,7 +258,7 @@ impl<T: Send> Connection<T> {
             (self.read_at + STALL_MAX, "a started frame was not completed within 30 s")
         };
         let write = (self.wrote_at + STALL_MAX, "the client did not take its replies for 30 s");
-        if self.session.out.is_empty() || read.0 < write.0 { read } else { write }
+        if !self.is_writing() || read.0 < write.0 { read } else { write }
     }
 
     fn check_stalled(&self) -> Result<(), CloseReason> {
@@ -258,10 +267,10 @@ impl<T: Send> Connection<T> {
     }
 
     /// Reads nothing more, but answers what the log acknowledges in time.
-    async fn drain<S: Service<State = T>>(&mut self, service: &S, acks: &Acks) -> Result<(), CloseReason> {
+    async fn drain<S: Service<State = M>>(&mut self, service: &S, acks: &Acks) -> Result<(), CloseReason> {
         let end = Instant::now() + DRAIN_MAX;
-        while !(self.session.out.is_empty() && self.session.held.front().is_none()) {
-            let interest = (!self.session.out.is_empty()).then_some(Interest::WRITABLE);
+        while self.is_writing() || self.session.held.front().is_some() {
+            let interest = self.is_writing().then_some(Interest::WRITABLE);
             tokio::select! {
                 ready = ready(&self.stream, interest) => { ready?; }
                 released = wait_acked(acks, &mut self.session.held) => self.release(service, acks, released),
@@ -273,7 +282,7 @@ impl<T: Send> Connection<T> {
     }
 }
 
-async fn ready(stream: &TcpStream, interest: Option<Interest>) -> io::Result<tokio::io::Ready> {
+async fn ready<T: Transport>(stream: &T, interest: Option<Interest>) -> io::Result<tokio::io::Ready> {
     match interest {
         Some(interest) => stream.ready(interest).await,
         None => pending().await,

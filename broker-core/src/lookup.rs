@@ -1,9 +1,9 @@
-//! Where topics are, as name servers elsewhere say: those at which this broker registers.
+//! Where topics and brokers are, as name servers elsewhere say: those at which this broker registers.
 
 use halley_client::{Client, Error};
 use halley_wire::{
     BodyError, NamesrvCode, ResponseCode,
-    body::{QueueData, TopicRoute},
+    body::{ClusterInfo, QueueData, TopicRoute},
     request::GetRouteInfo,
 };
 use parking_lot::Mutex;
@@ -67,6 +67,21 @@ impl Lookup {
             }
         }
         result
+    }
+
+    /// All brokers, from the first name server that answers.
+    pub(crate) async fn brokers(&self) -> Option<ClusterInfo> {
+        let clients = self.clients.lock().clone();
+        for client in clients {
+            let code = NamesrvCode::GetBrokerClusterInfo;
+            if let Ok(reply) = client.request(code, &[], b"", ANSWER_MAX).await
+                && reply.code() == ResponseCode::Success
+                && let Ok(info) = ClusterInfo::decode(&reply.body())
+            {
+                return Some(info);
+            }
+        }
+        None
     }
 }
 

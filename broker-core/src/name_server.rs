@@ -13,6 +13,7 @@ use crate::{
     names::Names,
     requests::{Kind, Tally},
     server,
+    tls::Tls,
 };
 use halley_machine::routes::Broker;
 use halley_wire::{
@@ -47,7 +48,7 @@ impl NameServer {
     }
 
     /// Serves brokers and clients until `shutdown` turns true.
-    pub async fn serve(&self, listener: TcpListener, shutdown: watch::Receiver<bool>) {
+    pub async fn serve(&self, listener: TcpListener, tls: Tls, shutdown: watch::Receiver<bool>) {
         let listen = match listener.local_addr() {
             Ok(address) => address,
             Err(error) => return tracing::error!(%error, "the name server's listener cannot be used"),
@@ -58,7 +59,8 @@ impl NameServer {
             metrics: self.metrics.clone(),
             listen,
         };
-        server::serve(listener, Arc::new(service), self.acks.clone(), self.metrics.clone(), shutdown).await;
+        let (acks, metrics) = (self.acks.clone(), self.metrics.clone());
+        server::serve(listener, tls, Arc::new(service), acks, metrics, shutdown).await;
     }
 
     /// Forgets silent brokers, tells brokers of changes in their groups, and saves what is kept in files. Runs until `shutdown` turns true.

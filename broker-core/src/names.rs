@@ -12,7 +12,7 @@ use halley_machine::{
     ConnectionId,
     routes::{Effect, MinBrokerId, Registered, Registration, Routes, SingleTopicFirst},
 };
-use halley_model::TopicConfig;
+use halley_model::{QueueMapping, TopicConfig};
 use halley_wire::{ResponseCode, request::MinBrokerIdChange};
 use parking_lot::{Mutex, RwLock};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -113,6 +113,11 @@ impl Names {
     /// A topic of the broker of this process came or changed.
     pub(crate) fn topic(&self, broker: &str, topic: &TopicConfig) {
         self.routes.write().topic(broker, topic);
+    }
+
+    /// A static topic of the broker of this process came, or its queues moved.
+    pub(crate) fn mapping(&self, broker: &str, topic: &str, mapping: QueueMapping) {
+        self.routes.write().mapping(broker, topic, mapping);
     }
 
     /// A topic of the broker in this process is no more.

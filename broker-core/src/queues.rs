@@ -1,6 +1,9 @@
 //! Reading queues: what a pull finds, without ever blocking a connection on the disk.
 
-use crate::arrivals::Arrivals;
+use crate::{
+    arrivals::Arrivals,
+    compactions::{Compactions, Queue, key_of},
+};
 use bytes::Bytes;
 use halley_filter::Expression;
 use halley_machine::pull::{self, Answer, Position};
@@ -12,11 +15,16 @@ use std::sync::Arc;
 pub(crate) struct Queues<D: Disk> {
     pub(crate) reader: LogReader<D>,
     pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) compactions: Arc<Compactions>,
 }
 
 impl<D: Disk> Clone for Queues<D> {
     fn clone(&self) -> Self {
-        Self { reader: self.reader.clone(), arrivals: self.arrivals.clone() }
+        Self {
+            reader: self.reader.clone(),
+            arrivals: self.arrivals.clone(),
+            compactions: self.compactions.clone(),
+        }
     }
 }
 
@@ -50,6 +58,18 @@ pub(crate) struct Found {
     pub(crate) records: usize,
 }
 
+impl Found {
+    /// No records, and why.
+    pub(crate) fn nothing(
+        answer: Answer,
+        remark: &'static str,
+        next: QueueOffset,
+        (min, max): (QueueOffset, QueueOffset),
+    ) -> Self {
+        Self { answer, remark, next, min, max, runs: Vec::new(), records: 0 }
+    }
+}
+
 /// Where bytes may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -81,15 +101,23 @@ impl<D: Disk> Queues<D> {
     pub(crate) fn before_all(&self, topic: &str, queue: QueueId) -> Found {
         let (min, max) = self.bounds(topic, queue);
         let (answer, remark, next) = pull::negative(min, max);
-        Found { answer, remark, next, min, max, runs: Vec::new(), records: 0 }
+        Found::nothing(answer, remark, next, (min, max))
     }
 
-    /// Looks for records. `Ok(Err(Cold))` only with [`Source::Memory`].
+    /// Looks for records, of a compaction topic for those that count. `Ok(Err(Cold))` only with [`Source::Memory`].
     pub(crate) fn look(&self, ask: &Ask, source: Source) -> Result<Result<Found, Cold>, ReadError> {
+        match self.compactions.queue(&ask.topic, ask.queue) {
+            Some(queue) => self.look_compacted(ask, &queue, source),
+            None => self.look_whole(ask, source),
+        }
+    }
+
+    /// Looks for records, also those of a compaction topic that do not count any more.
+    pub(crate) fn look_whole(&self, ask: &Ask, source: Source) -> Result<Result<Found, Cold>, ReadError> {
         let (min, max) = self.bounds(&ask.topic, ask.queue);
         let position = pull::position(ask.offset, min, max);
         if let Some((answer, remark, next)) = pull::unreadable(position, ask.offset, min, max) {
-            return Ok(Ok(Found { answer, remark, next, min, max, runs: Vec::new(), records: 0 }));
+            return Ok(Ok(Found::nothing(answer, remark, next, (min, max))));
         }
         debug_assert_eq!(position, Position::Readable);
         let mut entries = Vec::new();
@@ -97,7 +125,10 @@ impl<D: Disk> Queues<D> {
         self.reader.lookup(&ask.topic, ask.queue, ask.offset, wanted, &mut entries)?;
         let found = match &ask.filter {
             None => self.take_all(ask, &entries, source)?,
-            Some(filter) => self.take_matching(ask, filter, &entries, source)?,
+            Some(filter) => {
+                let matches = |_: &IndexEntry, record: &RecordView<'_>| filter.matches(record.properties());
+                self.take_matching(ask, &entries, |entry| filter.may_match_tag(entry.tag), matches, source)?
+            }
         };
         Ok(found.map(|taken| {
             let next = ask.offset.max(min) + taken.looked_at as u64;
@@ -105,6 +136,67 @@ impl<D: Disk> Queues<D> {
                 0 => (Answer::RetryImmediately, "NO_MATCHED_MESSAGE"),
                 _ => (Answer::Found, "FOUND"),
             };
+            Found { answer, remark, next, min, max, runs: taken.runs, records: taken.records }
+        }))
+    }
+
+    /// Where offsets are missing, the next one counts; the queue's first offset is that of its first record that counts
+    /// (`CompactionLog.getMessage`, 5.5).
+    fn look_compacted(
+        &self,
+        ask: &Ask,
+        queue: &Queue,
+        source: Source,
+    ) -> Result<Result<Found, Cold>, ReadError> {
+        let kept = match (queue.kept(), source) {
+            (Some(kept), _) => kept,
+            (None, Source::Memory) => return Ok(Err(Cold)),
+            (None, Source::Disk) => queue.made(&self.reader, self.compactions.bytes_max())?,
+        };
+        let (begin, max) = self.bounds(&ask.topic, ask.queue);
+        let min = kept.run_from(begin).map_or(kept.end().max(begin), |run| run.start);
+        let nothing = |(answer, remark, next)| Ok(Ok(Found::nothing(answer, remark, next, (min, max))));
+        match pull::position(ask.offset, min, max) {
+            Position::Beyond if min == 0 => {
+                return nothing((Answer::OffsetMoved, "OFFSET_OVERFLOW_BADLY", 0));
+            }
+            Position::TooSmall | Position::Readable => {}
+            position => {
+                if let Some(answer) = pull::unreadable(position, ask.offset, min, max) {
+                    return nothing(answer);
+                }
+            }
+        }
+        let wanted = if ask.filter.is_some() { pull::SCAN_MAX } else { ask.records_max };
+        let mut entries: Vec<IndexEntry> = Vec::new();
+        let mut next = ask.offset.max(begin);
+        while entries.len() < wanted {
+            let room = wanted - entries.len();
+            let Some(run) = kept.run_from(next) else {
+                // One reply does not go from what is compacted into what is not, as there it does not go from file to file.
+                if entries.is_empty() {
+                    let from = next.max(kept.end());
+                    self.reader.lookup(&ask.topic, ask.queue, from, room, &mut entries)?;
+                }
+                break;
+            };
+            let count = usize::try_from(run.end - run.start).unwrap_or(room).min(room);
+            self.reader.lookup(&ask.topic, ask.queue, run.start, count, &mut entries)?;
+            next = run.start + count as u64;
+        }
+        let filter = ask.filter.as_deref();
+        let matches = |entry: &IndexEntry, record: &RecordView<'_>| {
+            (entry.queue_offset < kept.end() || key_of(record).is_some())
+                && filter.is_none_or(|filter| filter.matches(record.properties()))
+        };
+        let may = |entry: &IndexEntry| filter.is_none_or(|filter| filter.may_match_tag(entry.tag));
+        Ok(self.take_matching(ask, &entries, may, matches, source)?.map(|taken| {
+            let last = taken.looked_at.checked_sub(1).and_then(|last| entries.get(last));
+            let (answer, remark) = match taken.records {
+                0 => (Answer::RetryImmediately, "NO_MATCHED_MESSAGE"),
+                _ => (Answer::Found, "FOUND"),
+            };
+            let next = last.map_or(max, |last| last.queue_offset + 1);
             Found { answer, remark, next, min, max, runs: taken.runs, records: taken.records }
         }))
     }
@@ -136,8 +228,9 @@ impl<D: Disk> Queues<D> {
     fn take_matching(
         &self,
         ask: &Ask,
-        filter: &Expression,
         entries: &[IndexEntry],
+        may_match: impl Fn(&IndexEntry) -> bool,
+        matches: impl Fn(&IndexEntry, &RecordView<'_>) -> bool,
         source: Source,
     ) -> Result<Result<Taken, Cold>, ReadError> {
         let mut taken = Taken::default();
@@ -147,14 +240,14 @@ impl<D: Disk> Queues<D> {
             {
                 break;
             }
-            if filter.may_match_tag(entry.tag) {
+            if may_match(entry) {
                 let record = match (self.reader.hot(entry), source) {
                     (Some(hot), _) => hot,
                     (None, Source::Memory) => return Ok(Err(Cold)),
                     (None, Source::Disk) => self.reader.read(entry)?,
                 };
                 // The reader has checked the record; what cannot be parsed is not delivered, and not waited for.
-                if RecordView::parse(&record).is_ok_and(|view| filter.matches(view.properties())) {
+                if RecordView::parse(&record).is_ok_and(|view| matches(entry, &view)) {
                     bytes += record.len();
                     taken.runs.push(record);
                     taken.records += 1;

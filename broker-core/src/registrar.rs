@@ -155,7 +155,8 @@ impl Registrar {
         version: DataVersion,
         topics: &[Arc<TopicConfig>],
     ) -> Result<(), RegisterError> {
-        let body = Registration::encode(version, topics.iter().map(|topic| &**topic));
+        let mappings = self.catalog.mapping_infos(topics);
+        let body = Registration::encode(version, topics.iter().map(|topic| &**topic), &mappings);
         let header = RegisterBroker {
             broker: self.member(),
             // Replicas of RocketMQ would ask here; there must be something.

@@ -14,6 +14,7 @@ mod query;
 mod reply_message;
 mod retry;
 mod send;
+mod static_topics;
 mod stored;
 mod topics;
 mod transaction;
@@ -30,6 +31,7 @@ use crate::{
     members::Members,
     metrics::BrokerMetrics,
     names::Names,
+    peers::Peers,
     pop::take::Popper,
     progress::Progress,
     queues::Queues,
@@ -65,6 +67,8 @@ pub(crate) struct Remoting {
     pub(crate) members: Arc<Members>,
     /// The name server of this process.
     pub(crate) names: Option<Arc<Names>>,
+    /// Other brokers, which hold parts of static topics.
+    pub(crate) peers: Arc<Peers>,
     pub(crate) lookup: Arc<Lookup>,
     pub(crate) modes: Arc<RequestModeTable>,
     pub(crate) popper: Popper,
@@ -200,6 +204,7 @@ impl Remoting {
             BrokerCode::ConsumerSendMsgBack => self.retries().send_back(frame, session),
             BrokerCode::RecallMessage => self.retries().recall(frame, session),
             BrokerCode::EndTransaction => self.transaction_requests().end(frame, session),
+            BrokerCode::UpdateAndCreateStaticTopic => self.static_topic_requests().update(frame, session),
             BrokerCode::UpdateAndCreateTopic => self.topics().create(frame, session),
             BrokerCode::QueryAssignment => self.assignments().query(frame, session),
             BrokerCode::SetMessageRequestMode => self.assignments().set_mode(frame, session),
@@ -236,7 +241,9 @@ impl Remoting {
             BrokerCode::GetConsumeStats => self.consumption().consume_stats(frame, session),
             BrokerCode::GetBrokerConsumeStats => self.consumption().broker_consume_stats(frame, session),
             BrokerCode::QueryConsumeTimeSpan => self.consumption().time_span(frame, session),
-            BrokerCode::GetEarliestMsgStoreTime => self.consumption().earliest(frame, session),
+            BrokerCode::GetEarliestMsgStoreTime => {
+                self.consumption().earliest(&self.static_topics(), frame, session)
+            }
             BrokerCode::GetAllConsumerOffset => self.consumption().all_offsets(frame, session),
             BrokerCode::QueryCorrectionOffset => self.consumption().corrections(frame, session),
             BrokerCode::CloneGroupOffset => self.consumption().clone_offsets(frame, session),
@@ -258,9 +265,10 @@ impl Remoting {
             BrokerCode::CleanExpiredConsumeQueue
             | BrokerCode::CleanUnusedTopic
             | BrokerCode::DeleteExpiredCommitLog
+            | BrokerCode::NotifyMinBrokerIdChange
             | BrokerCode::ResetMasterFlushOffset => {
                 // There is no index file of its own for a queue, what is left of a deleted topic goes with its segments,
-                // and only a replica has a master.
+                // only a replica has a master, and only one stands in for another broker.
                 succeed(frame, session, &[], b"");
                 Ok(())
             }
@@ -313,6 +321,7 @@ impl Remoting {
             metrics: &self.metrics,
             stats: &self.stats,
             settings: &self.settings,
+            static_topics: self.static_topics(),
         }
     }
 
@@ -336,6 +345,19 @@ impl Remoting {
             progress: &self.progress,
             pops: &self.popper.pops,
             settings: &self.settings,
+            static_topics: self.static_topics(),
+        }
+    }
+
+    fn static_topics(&self) -> static_topics::StaticTopics<'_> {
+        static_topics::StaticTopics { queues: &self.queues, progress: &self.progress, peers: &self.peers }
+    }
+
+    fn static_topic_requests(&self) -> static_topics::StaticTopicRequests<'_> {
+        static_topics::StaticTopicRequests {
+            catalog: &self.catalog,
+            queues: &self.queues,
+            acks: &self.appends.acks,
         }
     }
 

@@ -1,13 +1,14 @@
 //! Settings of the broker that can be changed while it runs (requests 25 and 26), and those that can only be looked at.
 
 use crate::{changes::Changes, state_writer::StateWriter};
-use halley_machine::state::StateRecord;
+use halley_machine::{compaction::FileSizes, state::StateRecord};
 use halley_model::{DataVersion, LogOffset, Permission};
 use halley_store::StageError;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
+    time::Duration,
 };
 
 /// Settings that nobody may change from outside (`AdminBrokerProcessor.initConfigBlackList`, 5.5).
@@ -80,10 +81,18 @@ pub(crate) enum Number {
     LiteExpiryMs,
     /// No lite topic ends before it was without messages for so long, in milliseconds.
     LiteTtlMinMs,
+    /// Between two compactions, in milliseconds.
+    CompactionMs,
+    /// As much of a compaction topic's newest messages is not compacted, in bytes of the log.
+    CompactionLogBytes,
+    /// The same in bytes of RocketMQ's consume queue.
+    CompactionIndexBytes,
+    /// What a compaction may take of memory for keys, in bytes.
+    OffsetMapBytes,
 }
 
-/// Names and defaults (`BrokerConfig`, 5.5), and the range.
-const NUMBERS: [(Number, &str, i64, std::ops::RangeInclusive<i64>); 11] = [
+/// Names and defaults (`BrokerConfig`, `MessageStoreConfig`, 5.5), and the range.
+const NUMBERS: [(Number, &str, i64, std::ops::RangeInclusive<i64>); 15] = [
     (Number::RetryFirstPercent, "popFromRetryProbability", 20, 0..=100),
     (Number::RetryFirstPercentByPriority, "popFromRetryProbabilityForPriority", 0, 0..=100),
     (Number::LightQueuesMax, "maxLmqConsumeQueueNum", 20_000, 0..=i32::MAX as i64),
@@ -100,6 +109,10 @@ const NUMBERS: [(Number, &str, i64, std::ops::RangeInclusive<i64>); 11] = [
     ),
     (Number::LiteExpiryMs, "liteTtlCheckInterval", 120_000, 100..=i32::MAX as i64),
     (Number::LiteTtlMinMs, "minLiteTTl", 900_000, 0..=i32::MAX as i64),
+    (Number::CompactionMs, "compactionScheduleInternal", 900_000, 1..=i32::MAX as i64),
+    (Number::CompactionLogBytes, "compactionMappedFileSize", 100 << 20, 1..=i32::MAX as i64),
+    (Number::CompactionIndexBytes, "compactionCqMappedFileSize", 10 << 20, 1..=i32::MAX as i64),
+    (Number::OffsetMapBytes, "maxOffsetMapSize", 100 << 20, 1..=i32::MAX as i64),
 ];
 
 /// The broker's settings, under RocketMQ's names.
@@ -206,6 +219,23 @@ impl Settings {
     /// The setting's value.
     pub(crate) fn number(&self, number: Number) -> i64 {
         self.numbers[number as usize].load(Ordering::Relaxed)
+    }
+
+    /// How long to wait between two compactions (`compactionScheduleInternal`).
+    pub(crate) fn compaction_interval(&self) -> Duration {
+        Duration::from_millis(self.number(Number::CompactionMs).unsigned_abs())
+    }
+
+    /// Which messages of a compaction topic are too new to be compacted (`compactionMappedFileSize`,
+    /// `compactionCqMappedFileSize`).
+    pub(crate) fn compaction_files(&self) -> FileSizes {
+        let [log, index] = [Number::CompactionLogBytes, Number::CompactionIndexBytes];
+        FileSizes::new(self.number(log).unsigned_abs(), self.number(index).unsigned_abs())
+    }
+
+    /// What a compaction may take of memory for keys (`maxOffsetMapSize`).
+    pub(crate) fn offset_map_bytes(&self) -> usize {
+        usize::try_from(self.number(Number::OffsetMapBytes)).unwrap_or(usize::MAX)
     }
 
     /// Changes settings, all or none. The change is durable when the returned offset is acknowledged.

@@ -1,8 +1,8 @@
 //! The bytes that wait to be written to a connection, small replies joined, large bodies by reference.
 
+use crate::transport::Transport;
 use bytes::{Buf, Bytes, BytesMut};
 use std::{collections::VecDeque, io, io::IoSlice};
-use tokio::net::TcpStream;
 
 /// Most slices handed to one vectored write.
 const SLICES_MAX: usize = 64;
@@ -52,7 +52,7 @@ impl Outgoing {
     }
 
     /// Writes as much as the socket takes now; whether anything was written.
-    pub(crate) fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
+    pub(crate) fn write<T: Transport>(&mut self, stream: &mut T) -> io::Result<bool> {
         self.seal();
         let mut progress = false;
         while !self.chunks.is_empty() {
@@ -63,7 +63,7 @@ impl Outgoing {
                     *slice = IoSlice::new(chunk);
                     count += 1;
                 }
-                stream.try_write_vectored(&slices[..count])
+                stream.try_write(&slices[..count])
             };
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

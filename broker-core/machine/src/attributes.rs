@@ -39,6 +39,9 @@ pub const LITE_WILDCARD: &str = "lite.sub.wildcard";
 /// The group attribute that says how many of 100 pops go by priority.
 pub const PRIORITY_FACTOR: &str = "priority.factor";
 
+/// The topic attribute that says what becomes of old messages.
+const CLEANUP_POLICY: &str = "cleanup.policy";
+
 /// A change that is not possible; the texts are RocketMQ's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -66,7 +69,7 @@ enum Values {
 /// Attributes of topics.
 pub const OF_TOPICS: &[Attribute] = &[
     Attribute::new("queue.type", false, Values::OneOf(&["BatchCQ", "SimpleCQ"])),
-    Attribute::new("cleanup.policy", false, Values::OneOf(&["COMPACTION", "DELETE"])),
+    Attribute::new(CLEANUP_POLICY, false, Values::OneOf(&["COMPACTION", "DELETE"])),
     Attribute::new(
         MESSAGE_TYPE,
         true,
@@ -89,7 +92,12 @@ pub const OF_GROUPS: &[Attribute] = &[
 ];
 
 /// Values that mean something which is not built: a topic or group that asks for it is refused.
-const NOT_BUILT: &[(&str, &str)] = &[("queue.type", "BatchCQ"), ("cleanup.policy", "COMPACTION")];
+const NOT_BUILT: &[(&str, &str)] = &[("queue.type", "BatchCQ")];
+
+/// Whether of the topic's messages only the newest of each key count (`CleanupPolicyUtils`, 5.5).
+pub fn is_compacted(attributes: &Attributes) -> bool {
+    attributes.get(CLEANUP_POLICY).is_some_and(|policy| policy == "COMPACTION")
+}
 
 impl Attribute {
     const fn new(name: &'static str, changeable: bool, values: Values) -> Self {
@@ -226,9 +234,9 @@ mod tests {
             refused(Some(&created), "-reserve.time"),
             "attempt to delete a nonexistent key: reserve.time"
         );
-        assert_eq!(
-            refused(None, "+cleanup.policy=COMPACTION"),
-            "cleanup.policy=COMPACTION is not supported yet"
+        assert_eq!(refused(None, "+queue.type=BatchCQ"), "queue.type=BatchCQ is not supported yet");
+        assert!(
+            is_compacted(&change(None, "+cleanup.policy=COMPACTION").unwrap()) && !is_compacted(&created)
         );
         let altered = change(Some(&created), "-message.type,+reserve.time=7").unwrap();
         let expected = [("queue.type", "SimpleCQ"), ("reserve.time", "7")];

@@ -39,8 +39,10 @@ pub struct ConsumerHeartbeat {
     pub consume_type: String,
     /// Where a new group begins, in RocketMQ's word; for operators to see.
     pub consume_from_where: String,
-    /// What the group subscribes to.
-    pub subscriptions: Vec<Subscription>,
+    /// What the group subscribes to; `None` where the client says that it is what it said before.
+    pub subscriptions: Option<Vec<Subscription>>,
+    /// A digest of what the client subscribes to, from clients with heartbeat v2; else 0.
+    pub fingerprint: i32,
 }
 
 /// Who a client is.
@@ -162,6 +164,8 @@ struct ConsumerGroup {
     broadcasting: bool,
     consume_type: String,
     consume_from_where: String,
+    /// Of the last heartbeat.
+    fingerprint: i32,
     members: BTreeMap<ConnectionId, Member>,
     subscriptions: BTreeMap<TopicName, Subscription>,
 }
@@ -234,6 +238,18 @@ impl Groups {
         self.consumers.get(group).is_some_and(|group| group.broadcasting)
     }
 
+    /// Whether a client with this digest must tell what it subscribes to: the group's last heartbeat had another one
+    /// (`ClientManageProcessor.heartBeatV2`, 5.5), or what the client leaves out is not known here. RocketMQ does not look at the latter,
+    /// so that its groups may have no subscriptions after a broker was restarted.
+    pub fn is_changed(&self, group: &str, fingerprint: i32, without_subscriptions: bool) -> bool {
+        match self.consumers.get(group) {
+            Some(known) => {
+                known.fingerprint != fingerprint || (without_subscriptions && known.subscriptions.is_empty())
+            }
+            None => without_subscriptions,
+        }
+    }
+
     /// How many topics the group subscribes to; 0 where it has no consumers.
     pub fn subscription_count(&self, group: &str) -> usize {
         self.consumers.get(group).map_or(0, |group| group.subscriptions.len())
@@ -289,7 +305,9 @@ impl Groups {
         group.consume_from_where = heartbeat.consume_from_where;
         let member = Member { connection, client: client.clone(), seen: now };
         let joined = group.members.insert(connection, member).is_none();
-        let resubscribed = group.subscribe(heartbeat.subscriptions);
+        group.fingerprint = heartbeat.fingerprint;
+        let resubscribed =
+            heartbeat.subscriptions.is_some_and(|subscriptions| group.subscribe(subscriptions));
         if joined || resubscribed {
             group.notify(heartbeat.group, effects);
         }
@@ -382,7 +400,8 @@ mod tests {
             broadcasting,
             consume_type: "CONSUME_PASSIVELY".into(),
             consume_from_where: "CONSUME_FROM_LAST_OFFSET".into(),
-            subscriptions,
+            subscriptions: Some(subscriptions),
+            fingerprint: 0,
         };
         Input::Heartbeat {
             connection: ConnectionId(connection),
@@ -472,5 +491,30 @@ mod tests {
         let mut groups = Groups::default();
         assert!(step(&mut groups, 0, heartbeat(1, &[("t", 1)], true)).is_empty());
         assert!(step(&mut groups, 0, heartbeat(2, &[("t", 1)], true)).is_empty());
+    }
+
+    #[test]
+    fn what_is_left_out_stays() {
+        let mut groups = Groups::default();
+        let mut effects = Vec::new();
+        let mut beat = |groups: &mut Groups, fingerprint: i32, without: bool| {
+            let Input::Heartbeat { connection, client, mut consumers, producers } =
+                heartbeat(1, &[("t", 1)], false)
+            else {
+                unreachable!("it is one")
+            };
+            consumers[0].fingerprint = fingerprint;
+            if without {
+                consumers[0].subscriptions = None;
+            }
+            groups.step(0, Input::Heartbeat { connection, client, consumers, producers }, &mut effects);
+        };
+        assert!(groups.is_changed("g", 7, true) && !groups.is_changed("g", 7, false));
+        beat(&mut groups, 7, true);
+        assert!(groups.is_changed("g", 7, true), "nothing is known yet");
+        beat(&mut groups, 7, false);
+        assert!(!groups.is_changed("g", 7, true) && groups.is_changed("g", 8, false));
+        beat(&mut groups, 7, true);
+        assert_eq!(groups.subscription_count("g"), 1);
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod assignment;
 pub mod attributes;
+pub mod compaction;
 pub mod counters;
 pub mod delay;
 pub mod group_configs;
@@ -18,6 +19,7 @@ pub mod offsets;
 pub mod pop;
 pub mod pull;
 pub mod queue_begins;
+pub mod queue_mappings;
 pub mod request_modes;
 pub mod retries;
 pub mod routes;

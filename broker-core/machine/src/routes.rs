@@ -125,6 +125,19 @@ impl Routes {
     /// A topic of the broker in this process is no more.
     pub fn remove_topic(&mut self, broker: &str, topic: &str) {
         self.remove_queues(topic, |name| name == broker);
+        if let Some(by_broker) = self.mappings.get_mut(topic) {
+            by_broker.remove(broker);
+            if by_broker.is_empty() {
+                self.mappings.remove(topic);
+            }
+        }
+    }
+
+    /// A static topic of the broker in this process came, or its queues moved.
+    pub fn mapping(&mut self, broker: &str, topic: &str, mapping: QueueMapping) {
+        if self.brokers.contains_key(broker) {
+            self.mappings.entry(topic.to_owned()).or_default().insert(broker.to_owned(), mapping);
+        }
     }
 
     /// Brokers serve a topic (217). If one of them is not known, it and those after it are left out, or all where the topic

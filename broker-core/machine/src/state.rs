@@ -10,13 +10,16 @@ use crate::{
     namesrv_settings::NamesrvSettings,
     offsets::{Committed, Key, Offsets},
     queue_begins::QueueBegins,
+    queue_mappings::QueueMappings,
     request_modes::{RequestMode, RequestModes},
     taken_over::{Progress, TakenOver},
     timers::{Timer, Timers},
     topics::Topics,
     transactions::{Checked, Transactions},
 };
-use halley_model::{GroupConfig, GroupName, QueueId, QueueOffset, TopicConfig, TopicName};
+use halley_model::{
+    GroupConfig, GroupName, QueueId, QueueMappingDetail, QueueOffset, TopicConfig, TopicName,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -28,6 +31,10 @@ pub const STATE_TOPIC: &str = "rmq_sys_halley_state";
 pub struct Tables {
     /// The topics.
     pub topics: Topics,
+    /// Where the queues of static topics lie.
+    pub mappings: QueueMappings,
+    /// Up to where queues of compaction topics are compacted.
+    pub compacted: CompactedEnds,
     /// The groups' settings.
     pub groups: GroupConfigs,
     /// What groups have consumed.
@@ -52,6 +59,9 @@ pub struct Tables {
     pub takeover: Progress,
 }
 
+/// By topic and queue: before this offset, readers see only the newest message of each key.
+pub type CompactedEnds = BTreeMap<(TopicName, QueueId), QueueOffset>;
+
 /// By group and topic: RocketMQ's bits of what the group may not do there, 4 for reading.
 pub type Forbidden = BTreeMap<GroupName, BTreeMap<String, i32>>;
 
@@ -62,6 +72,12 @@ pub struct StateRecord {
     /// Topics as they are now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<TopicConfig>,
+    /// Mappings of static topics as they are now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mappings: Vec<QueueMappingDetail>,
+    /// Up to where queues are compacted now. It never goes back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compacted: Vec<CompactedState>,
     /// Groups as they are now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupConfig>,
@@ -104,6 +120,14 @@ pub struct StateRecord {
     /// What was under way in a store of RocketMQ's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taken_over: Option<TakenOver>,
+}
+
+/// Up to where a queue is compacted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CompactedState {
+    topic: TopicName,
+    queue: QueueId,
+    end: QueueOffset,
 }
 
 /// Where a topic's queues begin.
@@ -151,6 +175,16 @@ impl StateRecord {
     /// One topic.
     pub fn topic(config: &TopicConfig) -> Self {
         Self { topics: vec![config.clone()], ..Self::default() }
+    }
+
+    /// One static topic.
+    pub fn static_topic(config: &TopicConfig, mapping: &QueueMappingDetail) -> Self {
+        Self { mappings: vec![mapping.clone()], ..Self::topic(config) }
+    }
+
+    /// One queue was compacted.
+    pub fn compacted(topic: &TopicName, queue: QueueId, end: QueueOffset) -> Self {
+        Self { compacted: vec![CompactedState { topic: topic.clone(), queue, end }], ..Self::default() }
     }
 
     /// One group.
@@ -211,6 +245,21 @@ impl StateRecord {
         Self { forbidden, ..Self::default() }
     }
 
+    /// Adds mappings of static topics.
+    #[must_use]
+    pub fn with_mappings(mut self, mappings: Vec<QueueMappingDetail>) -> Self {
+        self.mappings = mappings;
+        self
+    }
+
+    /// Adds up to where queues are compacted.
+    #[must_use]
+    pub fn with_compacted(mut self, ends: CompactedEnds) -> Self {
+        let state = |((topic, queue), end)| CompactedState { topic, queue, end };
+        self.compacted = ends.into_iter().map(state).collect();
+        self
+    }
+
     /// Adds where queues begin.
     #[must_use]
     pub fn with_begins(mut self, begins: &QueueBegins) -> Self {
@@ -265,6 +314,8 @@ impl StateRecord {
     pub fn fold(self, tables: &mut Tables) {
         for topic in &self.deleted_topics {
             tables.topics.remove(topic);
+            tables.mappings.remove(topic);
+            tables.compacted.retain(|(of, _), _| of != topic);
             tables.offsets.remove_topic(topic);
         }
         for group in &self.deleted_groups {
@@ -285,6 +336,13 @@ impl StateRecord {
         }
         for topic in self.topics {
             tables.topics.put(topic);
+        }
+        for CompactedState { topic, queue, end } in self.compacted {
+            let known = tables.compacted.entry((topic, queue)).or_default();
+            *known = end.max(*known);
+        }
+        for mapping in self.mappings {
+            tables.mappings.put(mapping);
         }
         for group in self.groups {
             tables.groups.put(group);
@@ -340,6 +398,7 @@ impl OffsetState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use halley_model::MappedPart;
 
     #[test]
     fn state_survives_the_log() {
@@ -387,6 +446,34 @@ mod tests {
         assert_eq!(again.begins.iter().collect::<Vec<_>>(), [(&topic, &[3, 4][..])]);
         assert!(tables.groups.get(&group).is_none());
         assert_eq!(tables.offsets.iter().count(), 0);
+    }
+
+    #[test]
+    fn mappings_and_compaction_go_with_their_topic() {
+        let topic = TopicName::new("t").unwrap();
+        let parts = vec![MappedPart { broker_name: "a".into(), logic_offset: 5, ..MappedPart::default() }];
+        let mapping = QueueMappingDetail {
+            topic: "t".into(),
+            hosted_queues: BTreeMap::from([(3, parts)]),
+            ..QueueMappingDetail::default()
+        };
+        let mut tables = Tables::default();
+        let record = StateRecord::static_topic(&TopicConfig::new(topic.clone(), 1), &mapping).encode();
+        StateRecord::decode(&record).unwrap().fold(&mut tables);
+        let all: Vec<_> = tables.mappings.clone().into_all().collect();
+        assert_eq!(all, [(topic.clone(), mapping)]);
+        for end in [7, 9, 8] {
+            let record = StateRecord::compacted(&topic, 3, end).encode();
+            StateRecord::decode(&record).unwrap().fold(&mut tables);
+        }
+        assert_eq!(tables.compacted, BTreeMap::from([((topic.clone(), 3), 9)]));
+        let all = StateRecord::default().with_compacted(tables.compacted.clone()).encode();
+        let mut again = Tables::default();
+        StateRecord::decode(&all).unwrap().fold(&mut again);
+        assert_eq!(again.compacted, tables.compacted);
+        StateRecord::deleted_topic(&topic, &[]).fold(&mut tables);
+        assert!(tables.compacted.is_empty());
+        assert_eq!(tables.mappings, QueueMappings::default());
     }
 
     #[test]

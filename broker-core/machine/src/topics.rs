@@ -1,6 +1,6 @@
 //! The table of topics: which exist, and when one may be created.
 
-use crate::attributes::AttributeError;
+use crate::{attributes::AttributeError, delay::TIMER_TOPIC, transactions::HALF_TOPIC};
 use halley_model::{NameError, Permission, QUEUES_MAX, TopicConfig, TopicName, name, topic};
 use std::{
     collections::HashMap,
@@ -12,8 +12,19 @@ use std::{
 /// (RocketMQ `defaultTopicQueueNums`, 5.5).
 pub const AUTO_CREATE_QUEUES: u32 = 8;
 
-/// A topic of one queue that every broker has (`TopicConfigManager`, 5.5).
-const SELF_TEST: &str = "SELF_TEST_TOPIC";
+/// Topics that every broker has from the beginning, with their queues (`TopicConfigManager.init`, 5.5). Some stay empty here: what
+/// RocketMQ keeps in them is kept otherwise.
+const SYSTEM_TOPICS: [(&str, u32); 9] = [
+    ("SELF_TEST_TOPIC", 1),
+    ("BenchmarkTest", 1024),
+    ("OFFSET_MOVED_EVENT", 1),
+    ("SCHEDULE_TOPIC_XXXX", 18),
+    (HALF_TOPIC, 1),
+    ("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1),
+    ("RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC", 1),
+    ("RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC", 1),
+    (TIMER_TOPIC, 1),
+];
 
 /// Queues of a `%RETRY%` topic (RocketMQ `retryQueueNums`, 5.5).
 const RETRY_QUEUES: u32 = 1;
@@ -56,8 +67,10 @@ impl Default for Topics {
             permission: Permission::INHERIT,
             ..TopicConfig::new(pattern, AUTO_CREATE_QUEUES)
         });
-        // A name server takes no first registration of one topic alone.
-        topics.put(TopicConfig::new(TopicName::new(SELF_TEST).expect("RocketMQ's own name is legal"), 1));
+        for (name, queues) in SYSTEM_TOPICS {
+            let name = TopicName::new(name).expect("RocketMQ's own names are legal");
+            topics.put(TopicConfig::new(name, queues));
+        }
         topics
     }
 }
@@ -82,13 +95,20 @@ impl Topics {
         config
     }
 
-    /// The topic that replies to messages are sent to, which RocketMQ has from the beginning (`MixAll.getReplyTopic`, 5.5);
-    /// nothing where the cluster's name makes no topic's name.
-    pub fn put_reply_topic(&mut self, cluster: &str) {
-        if let Ok(topic) = TopicName::new(&format!("{cluster}_REPLY_TOPIC"))
-            && self.get(&topic).is_none()
-        {
-            self.put(TopicConfig::new(topic, 1));
+    /// Topics with the names of cluster and broker in theirs, which RocketMQ has from the beginning (`TopicConfigManager.init`, 5.5):
+    /// replies to messages are sent to the first one, the others are empty here. One whose name is no topic's is left out.
+    pub fn put_own(&mut self, cluster: &str, broker: &str) {
+        let own = [
+            (format!("{cluster}_REPLY_TOPIC"), 1, Permission::READ_WRITE),
+            (format!("rmq_sys_REVIVE_LOG_{cluster}"), 8, Permission::READ_WRITE),
+            (format!("rmq_sys_SYNC_BROKER_MEMBER_{broker}"), 1, Permission(1)),
+        ];
+        for (name, queues, permission) in own {
+            if let Ok(topic) = TopicName::new(&name)
+                && self.get(&topic).is_none()
+            {
+                self.put(TopicConfig { permission, ..TopicConfig::new(topic, queues) });
+            }
         }
     }
 

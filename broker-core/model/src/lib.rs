@@ -17,9 +17,9 @@ pub mod version;
 
 pub use group::{GroupConfig, RetryPolicy};
 pub use name::{GroupName, NameError, TopicName};
-pub use queue_mapping::QueueMapping;
+pub use queue_mapping::{MappedPart, QueueMapping, QueueMappingDetail};
 pub use record::{RecordBody, RecordError, RecordView};
-pub use topic::{Permission, TopicConfig};
+pub use topic::{Permission, TopicConfig, TopicFilterType};
 pub use version::DataVersion;
 
 /// A position in the log: bytes from its beginning. RocketMQ's *physical offset*.

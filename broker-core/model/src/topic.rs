@@ -31,6 +31,40 @@ impl Permission {
     }
 }
 
+/// How many tags a message of the topic may have (`TopicFilterType`, 5.5); passed through, brokers make no difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TopicFilterType {
+    /// One.
+    #[default]
+    SingleTag,
+    /// Several.
+    MultiTag,
+}
+
+impl TopicFilterType {
+    /// Reads RocketMQ's word.
+    pub fn of(word: &str) -> Option<Self> {
+        match word {
+            "SINGLE_TAG" => Some(Self::SingleTag),
+            "MULTI_TAG" => Some(Self::MultiTag),
+            _ => None,
+        }
+    }
+
+    /// RocketMQ's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::SingleTag => "SINGLE_TAG",
+            Self::MultiTag => "MULTI_TAG",
+        }
+    }
+
+    fn is_single(&self) -> bool {
+        *self == Self::SingleTag
+    }
+}
+
 /// A topic's settings (RocketMQ `TopicConfig`). Queue counts are 1 to [`crate::QUEUES_MAX`].
 ///
 /// It is stored in the log as it stands here: names never change, and a field that comes later has a default.
@@ -52,6 +86,9 @@ pub struct TopicConfig {
     /// Whether clients were told to keep messages ordered; passed through.
     #[serde(default)]
     pub ordered: bool,
+    /// Passed through.
+    #[serde(rename = "filter", default, skip_serializing_if = "TopicFilterType::is_single")]
+    pub filter_type: TopicFilterType,
     /// Named settings beyond these, such as `message.type`, since 5.0.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
@@ -67,6 +104,7 @@ impl TopicConfig {
             permission: Permission::READ_WRITE,
             system_flag: 0,
             ordered: false,
+            filter_type: TopicFilterType::SingleTag,
             attributes: BTreeMap::new(),
         }
     }

@@ -252,7 +252,8 @@ impl Popper {
                 return Visited::Cold;
             }
         };
-        let mut offsets = offsets_of(&found, ask.filter.is_some().then_some((topic, queue)));
+        let sparse = ask.filter.is_some() || self.queues.compactions.is_one(topic);
+        let mut offsets = offsets_of(&found, sparse.then_some((topic, queue)));
         let mut machine = self.pops.lock(&slot, taken.popped);
         if found.answer == Answer::OffsetMoved {
             // Nothing is left where the group would read; `look` has gone on from there if there was something.
@@ -363,9 +364,9 @@ pub(crate) fn pass_on(polling: &Polling, pop: &Pop, taken: &Taken) {
     }
 }
 
-/// The offsets of the records found.
-fn offsets_of(found: &Found, filtered: Option<(&TopicName, QueueId)>) -> Vec<QueueOffset> {
-    if let Some((topic, queue)) = filtered {
+/// The offsets of the records found, one behind the other unless some of this queue are left out.
+fn offsets_of(found: &Found, sparse: Option<(&TopicName, QueueId)>) -> Vec<QueueOffset> {
+    if let Some((topic, queue)) = sparse {
         let records = found.runs.iter().flat_map(|run| records_of(run));
         return records.filter_map(|record| light::position_in(&record, topic, queue)).collect();
     }

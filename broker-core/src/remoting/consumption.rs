@@ -1,6 +1,6 @@
 //! Queues and how far groups are in them: requests 32, 43, 202, 208, 222, 300, 303, 308, 314, 317 and 343.
 
-use super::BrokerSession;
+use super::{BrokerSession, static_topics::StaticTopics};
 use crate::{
     answers::{Later, Refusal, answer_later, succeed},
     catalog::Catalog,
@@ -144,9 +144,21 @@ impl Consumption {
     }
 
     /// 32: -1 for a queue without messages.
-    pub(super) fn earliest(self, frame: &Frame<'_>, session: &BrokerSession) -> Result<(), Refusal> {
+    pub(super) fn earliest(
+        self,
+        static_topics: &StaticTopics<'_>,
+        frame: &Frame<'_>,
+        session: &BrokerSession,
+    ) -> Result<(), Refusal> {
         let header = GetEarliestStoreTime::decode(&frame.ext)?;
-        let (topic, queue) = (header.topic.into_owned(), super::offsets::queue_of(header.queue_id)?);
+        let mut queue = super::offsets::queue_of(header.queue_id)?;
+        if let Some(mapped) = self.catalog.mapped(frame, &header.topic) {
+            match static_topics.earliest(&header, &mapped, frame, session)? {
+                Some(here) => queue = here,
+                None => return Ok(()),
+            }
+        }
+        let topic = header.topic.into_owned();
         answer_later(frame, session, move || {
             let (min, _) = self.queues.bounds(&topic, queue);
             let stored = self.stored(&topic, queue, min)?.unwrap_or(-1);
@@ -380,16 +392,19 @@ impl Consumption {
     ) -> Result<ConsumeStats, ReadError> {
         let consume_tps = self.stats.get_rate(group, &topic.name);
         let mut stats = ConsumeStats { consume_tps, offset_table: BTreeMap::new() };
+        // Tools look for a part of a static topic's queue in which the group committed anything.
+        let nothing = if self.catalog.mapping(&topic.name).is_some() { -1 } else { 0 };
         for queue in 0..queues {
             let end = self.queues.bounds(&topic.name, queue).1;
-            let committed = self.progress.committed(group, &topic.name, queue).map_or(0, |of| of.offset);
-            let last =
-                committed.checked_sub(1).map_or(Ok(None), |last| self.stored(&topic.name, queue, last))?;
+            let committed = self.progress.committed(group, &topic.name, queue);
+            let committed = committed.map_or(nothing, |of| of.offset as i64);
+            let last = u64::try_from(committed - 1);
+            let last = last.map_or(Ok(None), |last| self.stored(&topic.name, queue, last))?;
             let progress = QueueProgress {
                 broker_offset: end as i64,
-                consumer_offset: committed as i64,
+                consumer_offset: committed,
                 last_timestamp: last.unwrap_or(0),
-                pull_offset: if with_pulled { committed as i64 } else { 0 },
+                pull_offset: if with_pulled { committed } else { 0 },
             };
             stats.offset_table.insert(self.queue(&topic.name, queue), progress);
         }

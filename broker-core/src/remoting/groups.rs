@@ -30,14 +30,25 @@ impl Groups<'_> {
     /// 34. Each consumer group gets its `%RETRY%` topic, which its members subscribe to.
     pub(super) fn heartbeat(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let heartbeat = Heartbeat::decode(frame.body)?;
+        let Heartbeat { heartbeat_fingerprint: fingerprint, without_sub, .. } = heartbeat;
+        // Clients without a digest tell everything each time, and are told to.
+        let without_subscriptions = fingerprint != 0 && without_sub;
+        let mut changed = fingerprint == 0;
         let mut consumers = Vec::with_capacity(heartbeat.consumers.len());
         for consumer in heartbeat.consumers {
             let group = GroupName::new(&consumer.group_name)?;
+            changed = changed
+                || self.members.with_groups(|all| all.is_changed(&group, fingerprint, without_subscriptions));
             if let Err(error) = self.prepare(&group) {
                 // The group can consume without it; the next heartbeat tries again.
                 tracing::warn!(%group, %error, "the group's retry topic was not created");
             }
-            consumers.push(consumer_of(group, consumer)?);
+            let consumer = consumer_of(group, consumer)?;
+            consumers.push(if without_subscriptions {
+                ConsumerHeartbeat { subscriptions: None, fingerprint, ..consumer }
+            } else {
+                ConsumerHeartbeat { fingerprint, ..consumer }
+            });
         }
         let producers = heartbeat.producers.iter().map(|producer| GroupName::new(&producer.group_name));
         let input = Input::Heartbeat {
@@ -47,7 +58,8 @@ impl Groups<'_> {
             producers: producers.collect::<Result<_, _>>()?,
         };
         self.members.step(input);
-        succeed(frame, session, &[], b"");
+        let fields = [("IS_SUPPORT_HEART_BEAT_V2", true.into()), ("IS_SUB_CHANGE", changed.into())];
+        succeed(frame, session, &fields, b"");
         Ok(())
     }
 
@@ -142,7 +154,8 @@ fn consumer_of(group: GroupName, consumer: ConsumerData) -> Result<ConsumerHeart
         broadcasting,
         consume_type: consumer.consume_type,
         consume_from_where: consumer.consume_from_where,
-        subscriptions,
+        subscriptions: Some(subscriptions),
+        fingerprint: 0,
     })
 }
 

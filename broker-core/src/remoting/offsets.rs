@@ -1,6 +1,9 @@
 //! Offsets: requests 14, 15, 29, 30 and 31.
 
-use super::BrokerSession;
+use super::{
+    BrokerSession,
+    static_topics::{Place, StaticTopics, lead},
+};
 use crate::{
     answers::{Refusal, answer, request_of, succeed},
     catalog::Catalog,
@@ -22,13 +25,21 @@ pub(super) struct Offsets<'a> {
     pub(super) progress: &'a Progress,
     pub(super) pops: &'a Pops,
     pub(super) settings: &'a Settings,
+    pub(super) static_topics: StaticTopics<'a>,
 }
 
 impl Offsets<'_> {
     /// 14: an unknown group starts at 0 where the queue is still whole and its first message in memory
     /// (`ConsumerManageProcessor.queryConsumerOffset`, 5.5).
     pub(super) fn query(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
-        let header = request::QueryConsumerOffset::decode(&frame.ext)?;
+        let mut header = request::QueryConsumerOffset::decode(&frame.ext)?;
+        if let Some(mapped) = self.catalog.mapped(frame, &header.topic) {
+            match lead(&mapped, header.queue_id)?.parts {
+                // As any queue of this broker's.
+                [only] if only.logic_offset == 0 => header.queue_id = only.queue_id,
+                _ => return self.static_topics.committed(&header, &mapped, frame, session),
+            }
+        }
         let (group, topic) = (GroupName::new(&header.consumer_group)?, TopicName::known(&header.topic)?);
         let queue = self.queue_of_group(&group, readable(header.queue_id));
         self.pops.commit_one(&group, &topic, queue);
@@ -47,7 +58,17 @@ impl Offsets<'_> {
 
     /// 15.
     pub(super) fn update(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
-        let header = request::UpdateConsumerOffset::decode(&frame.ext)?;
+        let mut header = request::UpdateConsumerOffset::decode(&frame.ext)?;
+        if let Some(mapped) = self.catalog.mapped(frame, &header.topic) {
+            match self.static_topics.place(&mapped, header.queue_id, header.commit_offset)? {
+                Place::Here(queue, offset) => {
+                    (header.queue_id, header.commit_offset) = (queue as i32, offset)
+                }
+                Place::There(part, offset) => {
+                    return self.static_topics.commit_there(&header, part, offset, frame, session);
+                }
+            }
+        }
         let (group, topic) = (GroupName::new(&header.consumer_group)?, TopicName::known(&header.topic)?);
         if self.catalog.group(&group).is_none() {
             let remark = format!("Group {group} not exist!");
@@ -77,6 +98,9 @@ impl Offsets<'_> {
     /// 29. The search reads store times, so that it may read from disk: it leaves the connection's thread.
     pub(super) fn search(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::SearchOffset::decode(&frame.ext)?;
+        if let Some(mapped) = self.catalog.mapped(frame, &header.topic) {
+            return self.static_topics.search(&header, &mapped, frame, session);
+        }
         let queue = readable(header.queue_id);
         let boundary = match header.boundary {
             request::Boundary::Lower => Boundary::Lower,
@@ -106,12 +130,18 @@ impl Offsets<'_> {
     /// 30.
     pub(super) fn max(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::GetMaxOffset::decode(&frame.ext)?;
+        if let Some(mapped) = self.catalog.mapped(frame, &header.topic) {
+            return self.static_topics.max(&header, &mapped, frame, session);
+        }
         reply(frame, session, self.queues.bounds(&header.topic, readable(header.queue_id)).1)
     }
 
     /// 31.
     pub(super) fn min(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let header = request::GetMinOffset::decode(&frame.ext)?;
+        if let Some(mapped) = self.catalog.mapped(frame, &header.topic) {
+            return self.static_topics.min(&header, &mapped, frame, session);
+        }
         reply(frame, session, self.queues.bounds(&header.topic, readable(header.queue_id)).0)
     }
 

@@ -1,8 +1,11 @@
 //! Pulling messages: requests 11 and 361, with long polling.
 
-use super::BrokerSession;
+use super::{
+    BrokerSession,
+    static_topics::{LogicalPull, Place, StaticTopics},
+};
 use crate::{
-    answers::{Refusal, answer, request_of},
+    answers::{Forbidden, Refusal, answer, request_of},
     arrivals::Waiter,
     catalog::Catalog,
     held::RequestId,
@@ -19,6 +22,7 @@ use halley_machine::{
     lite,
     offsets::Committed,
     pull::{Answer, BYTES_MAX, RECORDS_MAX},
+    queue_mappings::Pulled,
 };
 use halley_model::{GroupConfig, GroupName, QueueId, TopicConfig, TopicName};
 use halley_store::disk::RealDisk;
@@ -53,6 +57,7 @@ pub(super) struct Pulls<'a> {
     pub(super) metrics: &'a BrokerMetrics,
     pub(super) stats: &'a Arc<Stats>,
     pub(super) settings: &'a Settings,
+    pub(super) static_topics: StaticTopics<'a>,
 }
 
 /// Pulls of one connection that wait for records.
@@ -72,6 +77,8 @@ struct ParkedPull {
     gets: Arc<Counted>,
     system_flag: i32,
     until: Instant,
+    /// Of a static topic.
+    logical: Option<LogicalPull>,
 }
 
 /// Compiled expressions by type and text.
@@ -92,22 +99,38 @@ impl Parked {
 
 impl Pulls<'_> {
     pub(super) fn pull(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
-        let header = PullMessage::decode(&frame.ext)?;
+        let mut header = PullMessage::decode(&frame.ext)?;
         let group = self.group_of(&header)?;
         let topic = self.topic_of(&header)?;
+        let mut logical = None;
+        let mut commit = (header.queue_id, header.commit_offset);
+        if let Some(mapped) = self.catalog.mapped(frame, &header.topic) {
+            commit = match self.static_topics.place(&mapped, header.queue_id, header.commit_offset) {
+                Ok(Place::Here(queue, offset)) => (queue as i32, offset),
+                // Clients commit with requests of their own, too; those are passed on.
+                Ok(Place::There(..)) | Err(_) => (-1, -1),
+            };
+            logical = self.static_topics.pull(&mut header, &mapped, frame, session)?;
+            if logical.is_none() {
+                return Ok(());
+            }
+        }
         let queue = queue_of(&header, &topic, session.info.peer)?;
         let filter = self.filter_of(&header, &group, session)?;
         let records_max = usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, RECORDS_MAX);
         let bytes_max = header.max_msg_bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        self.commit(&header, &topic.name, queue)?;
+        self.commit(&header, &topic.name, commit)?;
         let request = request_of(frame);
         // A lite topic's messages are in its light queue.
         let lite_queue = header.lite_topic.as_deref().and_then(|lite| lite::queue_of(&topic.name, lite));
         let stored_in = lite_queue.as_deref().unwrap_or(&topic.name);
-        let Ok(offset) = u64::try_from(header.queue_offset) else {
+        // In a compaction topic, what lies before all is read from the first message on.
+        let first = (header.queue_offset < 0 && self.queues.compactions.is_one(stored_in)).then_some(0);
+        let Some(offset) = first.or(u64::try_from(header.queue_offset).ok()) else {
             let found = self.queues.before_all(stored_in, queue);
             let flags = (topic.system_flag, group.system_flag);
-            write_found(session.out.head(), request, flags, &found);
+            let outcome = outcome_of(logical.as_ref(), &found);
+            write_found(session.out.head(), request, flags, outcome, &found);
             return Ok(());
         };
         let pull = ParkedPull {
@@ -124,6 +147,7 @@ impl Pulls<'_> {
             group,
             system_flag: topic.system_flag,
             until: Instant::now() + suspend_of(&header),
+            logical,
         };
         self.answer(pull, header.has(flag::SUSPEND), session);
         Ok(())
@@ -156,16 +180,26 @@ impl Pulls<'_> {
 
     /// Answers from memory, parks, or hands over to a thread that may read from disk.
     fn answer(&self, pull: ParkedPull, may_park: bool, session: &mut BrokerSession) {
+        if let Some(moved) = pull.logical.as_ref().filter(|logical| !logical.is_current()) {
+            let (min, max) = self.queues.bounds(&pull.ask.topic, pull.ask.queue);
+            let found = Found::nothing(Answer::RetryImmediately, "STATIC_QUEUE_MOVED", 0, (min, max));
+            write_found(session.out.head(), pull.request, pull.flags(), moved.again(min, max), &found);
+            return;
+        }
         if let Some(reset) = self.reset_of(&pull) {
-            write_found(session.out.head(), pull.request, pull.flags(), &reset);
+            let outcome = outcome_of(pull.logical.as_ref(), &reset);
+            write_found(session.out.head(), pull.request, pull.flags(), outcome, &reset);
             return;
         }
         match self.queues.look(&pull.ask, Source::Memory) {
-            Ok(Ok(found)) if found.answer == Answer::NotFound && may_park && self.park(&pull, session) => {}
             Ok(Ok(found)) => {
+                let outcome = outcome_of(pull.logical.as_ref(), &found);
+                if outcome.0.answer == Answer::NotFound && may_park && self.park(&pull, session) {
+                    return;
+                }
                 self.metrics.pulled.inc_by(found.records as u64);
                 pull.count(self.stats, &found);
-                write_found(session.out.head(), pull.request, pull.flags(), &found);
+                write_found(session.out.head(), pull.request, pull.flags(), outcome, &found);
                 for run in found.runs {
                     session.out.body(run);
                 }
@@ -190,8 +224,10 @@ impl Pulls<'_> {
         self.queues.arrivals.wait(&pull.ask.topic, pull.ask.queue, Waiter::Parked(outbox.clone(), token));
         parked.deadlines.insert((pull.until, token));
         parked.pulls.insert(token, pull.clone());
-        // Records may have come between the look and the registration.
-        if self.queues.bounds(&pull.ask.topic, pull.ask.queue).1 > pull.ask.offset {
+        // Records may have come between the look and the registration, or a static topic's queue may have moved.
+        if self.queues.bounds(&pull.ask.topic, pull.ask.queue).1 > pull.ask.offset
+            || pull.logical.as_ref().is_some_and(|logical| !logical.is_current())
+        {
             outbox.wake_parked(token);
         }
         true
@@ -211,7 +247,8 @@ impl Pulls<'_> {
                 Ok(Ok(found)) => {
                     pulled.inc_by(found.records as u64);
                     pull.count(&stats, &found);
-                    write_found(&mut head, pull.request, pull.flags(), &found);
+                    let outcome = outcome_of(pull.logical.as_ref(), &found);
+                    write_found(&mut head, pull.request, pull.flags(), outcome, &found);
                     found.runs
                 }
                 Ok(Err(cold)) => unreachable!("a look with the disk never ends with {cold:?}"),
@@ -231,7 +268,7 @@ impl Pulls<'_> {
         let next = self.progress.take_reset(&pull.group.name, topic, *queue)?;
         let (min, max) = self.queues.bounds(topic, *queue);
         let (answer, remark) = (Answer::OffsetMoved, "OFFSET_RESET");
-        Some(Found { answer, remark, next, min, max, runs: Vec::new(), records: 0 })
+        Some(Found::nothing(answer, remark, next, (min, max)))
     }
 
     /// The group's settings, where it may read at all.
@@ -239,7 +276,7 @@ impl Pulls<'_> {
         let name = &header.consumer_group;
         if !self.settings.permission().readable() {
             let remark = format!("the broker[{}] pulling message is forbidden", self.settings.address());
-            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+            return Err(Refusal::forbidden(Forbidden::Broker, remark));
         }
         let group = match GroupName::new(name) {
             Ok(name) => self.catalog.ensure_group(&name).map_err(super::send::refusal_of)?,
@@ -251,7 +288,7 @@ impl Pulls<'_> {
         };
         if !group.consume_enable {
             let remark = format!("subscription group no permission, {name}");
-            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+            return Err(Refusal::forbidden(Forbidden::Group, remark));
         }
         Ok(group)
     }
@@ -263,7 +300,7 @@ impl Pulls<'_> {
         };
         if !topic.permission.readable() {
             let remark = format!("the topic[{}] pulling message is forbidden", header.topic);
-            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+            return Err(Refusal::forbidden(Forbidden::Topic, remark));
         }
         Ok(topic)
     }
@@ -290,11 +327,11 @@ impl Pulls<'_> {
         let (group, topic) = (&*header.consumer_group, &*header.topic);
         if !settings.consume_broadcast_enable && self.members.with_groups(|all| all.is_broadcasting(group)) {
             let remark = format!("the consumer group[{group}] can not consume by broadcast way");
-            return refused(ResponseCode::NoPermission, &remark);
+            return Err(Refusal::forbidden(Forbidden::Broadcasting, remark));
         }
         if self.catalog.may_not_read(group, topic) {
             let remark = format!("the consumer group[{group}] is forbidden for topic[{topic}]");
-            return refused(ResponseCode::NoPermission, &remark);
+            return Err(Refusal::forbidden(Forbidden::Subscription, remark));
         }
         match self.members.subscription(group, topic) {
             None => refused(ResponseCode::SubscriptionNotExist, "the consumer's group info not exist"),
@@ -317,9 +354,14 @@ impl Pulls<'_> {
     }
 
     /// Commits the offset that the pull brings along.
-    fn commit(&self, header: &PullMessage<'_>, topic: &TopicName, queue: u32) -> Result<(), Refusal> {
+    fn commit(
+        &self,
+        header: &PullMessage<'_>,
+        topic: &TopicName,
+        (queue, offset): (i32, i64),
+    ) -> Result<(), Refusal> {
         if header.has(flag::COMMIT_OFFSET)
-            && let Ok(offset) = u64::try_from(header.commit_offset)
+            && let (Ok(queue), Ok(offset)) = (QueueId::try_from(queue), u64::try_from(offset))
         {
             let group = GroupName::new(&header.consumer_group)?;
             let key = (group, topic.clone(), queue);
@@ -378,21 +420,43 @@ fn suspend_of(header: &PullMessage<'_>) -> Duration {
     if header.has(flag::SUSPEND) { Duration::from_millis(millis).min(SUSPEND_MAX) } else { Duration::ZERO }
 }
 
-/// Appends the reply up to its body, the runs of `found`.
-fn write_found(out: &mut BytesMut, request: RequestId, (topic_flag, group_flag): (i32, i32), found: &Found) {
-    let code = match found.answer {
+/// What the client is told, in offsets of the queue that it asked for, and what it adds to those in the records.
+fn outcome_of(logical: Option<&LogicalPull>, found: &Found) -> (Pulled, Option<i64>) {
+    match logical {
+        Some(logical) => logical.whole(found),
+        None => {
+            let (next, min, max) = (found.next as i64, found.min as i64, found.max as i64);
+            (Pulled { answer: found.answer, next, min, max }, None)
+        }
+    }
+}
+
+pub(super) fn code_of(answer: Answer) -> ResponseCode {
+    match answer {
         Answer::Found => ResponseCode::Success,
         Answer::NotFound => ResponseCode::PullNotFound,
         Answer::RetryImmediately => ResponseCode::PullRetryImmediately,
         Answer::OffsetMoved => ResponseCode::PullOffsetMoved,
-    };
+    }
+}
+
+/// Appends the reply up to its body, the runs of `found`.
+fn write_found(
+    out: &mut BytesMut,
+    request: RequestId,
+    (topic_flag, group_flag): (i32, i32),
+    (pulled, offset_delta): (Pulled, Option<i64>),
+    found: &Found,
+) {
+    let code = code_of(pulled.answer);
     let header = PullMessageResponse {
         suggest_which_broker_id: 0,
-        next_begin_offset: found.next as i64,
-        min_offset: found.min as i64,
-        max_offset: found.max as i64,
+        next_begin_offset: pulled.next,
+        min_offset: pulled.min,
+        max_offset: pulled.max,
         topic_sys_flag: Some(topic_flag),
         group_sys_flag: Some(group_flag),
+        offset_delta,
     };
     let body_len = found.runs.iter().map(Bytes::len).sum();
     let RequestId { opaque, serialize } = request;

@@ -5,11 +5,14 @@
 
 mod place;
 
-use super::BrokerSession;
+use super::{
+    BrokerSession,
+    static_topics::{lead, not_leader},
+};
 use crate::{
     answers::{Refusal, answer, request_of},
     appends::Appends,
-    catalog::{self, Catalog, ChangeError},
+    catalog::{self, Catalog, ChangeError, Mapped},
     clock,
     held::RequestId,
     identity::Identity,
@@ -20,7 +23,12 @@ use crate::{
     stats::Stats,
 };
 use bytes::BytesMut;
-use halley_machine::{delay::Due, topics::CreateError};
+use halley_machine::{
+    attributes,
+    delay::Due,
+    queue_mappings::{any_queue, led},
+    topics::CreateError,
+};
 use halley_model::{
     GroupConfig, GroupName, QueueId, RecordBody, TopicConfig, TopicName, id, name, property, record,
 };
@@ -73,6 +81,14 @@ struct Checked<'f> {
     header: SendMessage<'f>,
     properties: Range<usize>,
     body: &'f [u8],
+    /// Of a static topic.
+    logical: Option<Box<LogicalSend>>,
+}
+
+/// The queue of a static topic that a message is for.
+struct LogicalSend {
+    mapped: Arc<Mapped>,
+    queue: i32,
 }
 
 impl Sends<'_> {
@@ -91,8 +107,12 @@ impl Sends<'_> {
         batch: &mut Batch<'f>,
     ) -> Result<(), Refusal> {
         let form = SendForm::of(code).unwrap_or(SendForm::Short);
-        let header = SendMessage::decode(form, &frame.ext)?;
+        let mut header = SendMessage::decode(form, &frame.ext)?;
         let topic = self.topic_of(&header)?;
+        let logical = match self.catalog.mapped(frame, &header.topic) {
+            None => None,
+            Some(mapped) => Some(Box::new(LogicalSend::of(mapped, &mut header)?)),
+        };
         let queue = queue_of(&header, &topic)?;
         let (topic, queue, given_up) = match self.gives_up(&header)? {
             Some(topic) => (topic, 0, true),
@@ -103,6 +123,15 @@ impl Sends<'_> {
         if given_up {
             let given = batch.properties.split_off(start);
             property::copy_where(&given, &mut batch.properties, |key| key != property::DELAY_LEVEL);
+        }
+        if !header.batch
+            && !topic.attributes.is_empty()
+            && attributes::is_compacted(&topic.attributes)
+            && property::get(&batch.properties[start..], property::KEYS)
+                .is_none_or(|keys| keys.trim().is_empty())
+        {
+            batch.properties.truncate(start);
+            return Err(Refusal::new(ResponseCode::MessageIllegal, "Required message key is missing"));
         }
         let completed = if header.batch {
             // The messages of a batch have properties of their own, and are stored with no others
@@ -140,6 +169,7 @@ impl Sends<'_> {
             header,
             properties,
             body: frame.body,
+            logical,
         });
         Ok(())
     }
@@ -178,6 +208,11 @@ impl Sends<'_> {
         staging: &mut Staging<'_>,
         session: &mut BrokerSession,
     ) -> Option<u64> {
+        if let Some(moved) = send.logical.as_deref().filter(|logical| !logical.mapped.is_current()) {
+            // What is staged behind a change of the mapping would come behind the end that the new leader was told.
+            self.refuse(send, &not_leader(&moved.mapped, moved.queue), session);
+            return None;
+        }
         let record = send.record(session.info.peer, send.body, properties, send.header.flag);
         let staged = if send.header.batch {
             stage_batch(send, session.info.peer, staging)
@@ -217,10 +252,14 @@ impl Sends<'_> {
             id.push(',');
             id::push_offset_id(id, self.identity.address, placed.log_offset);
         }
+        let (queue_id, queue_offset) = match &send.logical {
+            None => (send.queue as i32, first.queue_offset as i64),
+            Some(logical) => logical.place(first.queue_offset as i64),
+        };
         let response = SendMessageResponse {
             message_id: id.as_str().into(),
-            queue_id: send.queue as i32,
-            queue_offset: first.queue_offset as i64,
+            queue_id,
+            queue_offset,
             transaction_id: property::get(properties, property::UNIQUE_KEY).map(Into::into),
             recall_handle: self.recall_handle(send, properties).map(Into::into),
         };
@@ -288,6 +327,24 @@ impl Sends<'_> {
             ChangeError::Create(error) => Refusal::new(ResponseCode::TopicNotExist, error.to_string()),
             ChangeError::Stage(error) => refusal_of(error),
         })
+    }
+}
+
+impl LogicalSend {
+    /// Where a message for a queue of a static topic is stored; `header` then names the physical queue.
+    fn of(mapped: Arc<Mapped>, header: &mut SendMessage<'_>) -> Result<Self, Refusal> {
+        let queue = match header.queue_id {
+            none if none < 0 => any_queue(&mapped.detail).unwrap_or(none),
+            queue => queue,
+        };
+        header.queue_id = lead(&mapped, queue)?.leader.queue_id;
+        Ok(Self { mapped, queue })
+    }
+
+    /// Queue and offset as the client sees them; -1 while the offset is not decided.
+    fn place(&self, physical: i64) -> (i32, i64) {
+        let part = led(&self.mapped.detail, self.queue).map(|led| led.leader);
+        (self.queue, part.map_or(-1, |part| part.logical_within(physical)))
     }
 }
 

@@ -17,7 +17,7 @@ use halley_machine::{
     state::STATE_TOPIC,
     topics::CreateError,
 };
-use halley_model::{LogOffset, NameError, Permission, TopicConfig, TopicName, name, topic};
+use halley_model::{LogOffset, NameError, Permission, TopicConfig, TopicFilterType, TopicName, name, topic};
 use halley_store::disk::RealDisk;
 use halley_wire::{
     Frame, ResponseCode,
@@ -26,11 +26,14 @@ use halley_wire::{
         topic_config::{AllTopicConfigs, TopicConfigBody},
     },
     request::{
-        CreateTopic,
+        self, CreateTopic,
         admin::{GetAllTopicConfig, TopicOnly},
     },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Most topics of one page (`splitMetadataSize`, 5.5).
 const PAGE_MAX: usize = 2000;
@@ -57,6 +60,7 @@ impl TopicRequests<'_> {
             permission: Permission(u8::try_from(header.perm).unwrap_or(0)),
             system_flag: header.topic_sys_flag,
             ordered: header.order,
+            filter_type: filter_type(header.topic_filter_type.as_deref())?,
             attributes: BTreeMap::new(),
         };
         let changes = attributes::parse(header.attributes.as_deref().unwrap_or_default())?;
@@ -121,7 +125,13 @@ impl TopicRequests<'_> {
         } else {
             0..topics.len()
         };
-        let found = AllTopicConfigs::new(version, topics[page].iter().map(|topic| &**topic));
+        let page = &topics[page];
+        let mut found = AllTopicConfigs::new(version, page.iter().map(|topic| &**topic));
+        found.mapping_data_version = version;
+        let mapping = |topic: &Arc<TopicConfig>| {
+            Some((topic.name.to_string(), self.catalog.mapping(&topic.name)?.detail.clone()))
+        };
+        found.topic_queue_mapping_detail_map = page.iter().filter_map(mapping).collect();
         succeed(frame, session, &[("totalTopicNum", (total as i64).into())], &found.encode());
         Ok(())
     }
@@ -133,7 +143,10 @@ impl TopicRequests<'_> {
             let remark = format!("No topic in this broker. topic: {topic}");
             return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
         };
-        succeed(frame, session, &[], &TopicConfigBody::from(&*config).encode());
+        let mapping = if request::topic::has(&frame.ext, "lo") { self.catalog.mapping(&topic) } else { None };
+        let mapping_detail = mapping.map(|mapped| mapped.detail.clone());
+        let body = TopicConfigBody { mapping_detail, ..TopicConfigBody::from(&*config) };
+        succeed(frame, session, &[], &body.encode());
         Ok(())
     }
 
@@ -218,7 +231,7 @@ pub(super) fn page(
 }
 
 /// The topic's name, or RocketMQ's words for what is wrong with it (`TopicValidator.validateTopic`, 5.5).
-fn topic_name(topic: &str) -> Result<TopicName, Refusal> {
+pub(super) fn topic_name(topic: &str) -> Result<TopicName, Refusal> {
     TopicName::new(topic).map_err(|error| {
         invalid(match error {
             NameError::Empty { .. } => "The specified topic is blank.".to_owned(),
@@ -229,6 +242,14 @@ fn topic_name(topic: &str) -> Result<TopicName, Refusal> {
                 "The specified topic: {topic}, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"
             ),
         })
+    })
+}
+
+/// How many tags messages may have (`CreateTopicRequestHeader.checkFields`, 5.5).
+pub(super) fn filter_type(word: Option<&str>) -> Result<TopicFilterType, Refusal> {
+    word.and_then(TopicFilterType::of).ok_or_else(|| {
+        let word = word.unwrap_or("null");
+        Refusal::new(ResponseCode::SystemError, format!("topicFilterType = [{word}] value invalid"))
     })
 }
 

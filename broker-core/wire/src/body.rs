@@ -15,6 +15,7 @@ pub mod progress;
 pub mod properties;
 pub mod registration;
 pub mod route;
+pub mod static_topic;
 pub mod topic_config;
 pub mod topics;
 

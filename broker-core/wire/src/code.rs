@@ -202,6 +202,10 @@ codes! {
         BatchAckMessage = 200_151,
         /// Take back a timer message that is not yet delivered.
         RecallMessage = 370,
+        /// Create a static topic, or move its queues.
+        UpdateAndCreateStaticTopic = 513,
+        /// Another broker of the group is now the one with the least id; a name server says so.
+        NotifyMinBrokerIdChange = 905,
         /// Replicas and how far they are.
         GetBrokerHaStatus = 907,
         /// Tell a replica how far its master is.
@@ -338,6 +342,8 @@ codes! {
         FilterDataNotExist = 27,
         /// A parameter is out of bounds.
         InvalidParameter = 29,
+        /// Another broker leads the static topic's queue.
+        NotLeaderForQueue = 501,
         /// There is no such message.
         NoMessage = 208,
         /// Too many pops wait already.

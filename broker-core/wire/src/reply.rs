@@ -130,11 +130,13 @@ pub struct PullMessageResponse {
     pub topic_sys_flag: Option<i32>,
     /// The group's `groupSysFlag`, sent by brokers since 5.0.
     pub group_sys_flag: Option<i32>,
+    /// Of a static topic: what clients add to the offsets in the records.
+    pub offset_delta: Option<i64>,
 }
 
 impl PullMessageResponse {
     /// The ext fields.
-    pub fn fields(&self) -> [ExtField<'_>; 6] {
+    pub fn fields(&self) -> [ExtField<'_>; 7] {
         [
             ("suggestWhichBrokerId", self.suggest_which_broker_id.into()),
             ("nextBeginOffset", self.next_begin_offset.into()),
@@ -142,18 +144,20 @@ impl PullMessageResponse {
             ("maxOffset", self.max_offset.into()),
             ("topicSysFlag", self.topic_sys_flag.into()),
             ("groupSysFlag", self.group_sys_flag.into()),
+            ("offsetDelta", self.offset_delta.into()),
         ]
     }
 
     /// Reads a reply to a pull.
     pub fn decode(ext: &Ext<'_>) -> Result<Self, HeaderError> {
-        let [broker, next, min, max, topic, group] = ext.pick([
+        let [broker, next, min, max, topic, group, delta] = ext.pick([
             "suggestWhichBrokerId",
             "nextBeginOffset",
             "minOffset",
             "maxOffset",
             "topicSysFlag",
             "groupSysFlag",
+            "offsetDelta",
         ]);
         Ok(Self {
             suggest_which_broker_id: broker.i64()?,
@@ -162,6 +166,7 @@ impl PullMessageResponse {
             max_offset: max.i64()?,
             topic_sys_flag: topic.i32_opt()?,
             group_sys_flag: group.i32_opt()?,
+            offset_delta: delta.i64_opt()?,
         })
     }
 }

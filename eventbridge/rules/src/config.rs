@@ -6,12 +6,14 @@ mod rule;
 mod server;
 mod target;
 mod tests_section;
+mod tls;
 
 pub use bus::{Bus, DEFAULT_BUS, Route};
 pub use rule::{Growth, Retry, Rule};
 pub use server::{Durability, Server};
 pub use target::{HttpTarget, Mode, StatusSet, Target};
 pub use tests_section::TestCase;
+pub use tls::{TlsFiles, TlsMode, TlsSection};
 
 use crate::{
     diagnostic::{Diagnostic, Position, closest},

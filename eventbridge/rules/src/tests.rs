@@ -265,6 +265,10 @@ fn roles_are_chosen() {
         (broker.broker_id, &broker.register_at[..]),
         (1, &["a:9876".to_owned(), "[::1]:9876".to_owned()][..])
     );
+    assert_eq!(names.tls, config::TlsSection::default());
+    let tls = server("server: {tls: {mode: enforcing, cert: c.pem, key: k.pem}}\n").tls;
+    assert_eq!(tls.mode, config::TlsMode::Enforcing);
+    assert_eq!(tls.files, Some(config::TlsFiles { cert: "c.pem".into(), key: "k.pem".into() }));
     let both = server("server: {namesrv: {listen: \"127.0.0.1:1\"}, broker: {namesrv: [\"a:9876\"]}}\n");
     assert_eq!(both.namesrv.unwrap().port(), 1);
     for (text, expected) in [
@@ -276,6 +280,8 @@ fn roles_are_chosen() {
             "server: {broker: false, ingress: {}}\n",
             "1:34 the ingress stores events in the broker of its process, and `broker` is false",
         ),
+        ("server: {tls: {mode: enforced}}\n", "1:22 expected one of `disabled`, `permissive`, `enforcing`"),
+        ("server: {tls: {cert: a.pem}}\n", "1:15 `cert` and `key` go together"),
         (
             "server: {broker: {namesrv: [a]}}\n",
             "1:29 `a` is not a host and port such as `names.example.org:9876`",

@@ -8,7 +8,7 @@ use halley_wire::{
         self, IntegerKeys,
         connections::ConsumerConnections,
         group_config::{AllGroupConfigs, GroupConfigBody},
-        progress,
+        progress, static_topic,
         topic_config::{AllTopicConfigs, TopicConfigBody},
     },
     encode::{self, ExtField, Request},
@@ -397,6 +397,9 @@ pub fn remoting_bodies(input: &[u8]) {
     if let Ok(topic) = TopicConfigBody::decode(input) {
         let _ = topic.settings();
         assert_eq!(TopicConfigBody::decode(&topic.encode()), Ok(topic));
+    }
+    if let Ok(mapping) = static_topic::decode(input) {
+        assert_eq!(static_topic::decode(&static_topic::encode(&mapping)), Ok(mapping));
     }
     if let Ok(topics) = AllTopicConfigs::decode(input) {
         assert_eq!(AllTopicConfigs::decode(&topics.encode()), Ok(topics));

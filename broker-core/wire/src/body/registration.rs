@@ -1,6 +1,6 @@
 //! The body of request 103 (`RegisterBrokerBody`): a broker's topics, plain or compressed.
 
-use super::Writer;
+use super::{IntegerKeys, Writer, route::write_mapping};
 use crate::{
     BodyError,
     json::{self, null_is_default},
@@ -59,8 +59,12 @@ impl Registration {
         if compressed { decode_compressed(body, UNFOLDED_BYTES_MAX) } else { decode_plain(body) }
     }
 
-    /// The plain body for these topics, as a broker without filter servers and static topics writes it.
-    pub fn encode<'a>(version: DataVersion, topics: impl IntoIterator<Item = &'a TopicConfig>) -> Vec<u8> {
+    /// The plain body for these topics and mappings of static ones, as a broker without filter servers writes it.
+    pub fn encode<'a>(
+        version: DataVersion,
+        topics: impl IntoIterator<Item = &'a TopicConfig>,
+        mappings: &[QueueMapping],
+    ) -> Vec<u8> {
         let mut json = Writer::new();
         json.open(b'{');
         json.member("filterServerList");
@@ -78,6 +82,10 @@ impl Registration {
         json.close(b'}');
         json.member("topicQueueMappingInfoMap");
         json.open(b'{');
+        for mapping in mappings {
+            json.member(mapping.topic.as_deref().unwrap_or_default());
+            write_mapping(&mut json, mapping, IntegerKeys::Quoted);
+        }
         json.close(b'}');
         json.close(b'}');
         json.close(b'}');
@@ -103,7 +111,7 @@ fn write_topic(json: &mut Writer, topic: &TopicConfig) {
         json.number(number);
     }
     json.member("topicFilterType");
-    json.text("SINGLE_TAG");
+    json.text(topic.filter_type.word());
     json.member("topicName");
     json.text(&topic.name);
     json.member("topicSysFlag");
@@ -247,7 +255,7 @@ mod tests {
             attributes: BTreeMap::from([("message.type".into(), "FIFO".into())]),
             ..TopicConfig::new(TopicName::new("t").unwrap(), 8)
         };
-        let body = Registration::encode(version, [&topic]);
+        let body = Registration::encode(version, [&topic], &[]);
         assert_eq!(
             String::from_utf8(body.clone()).unwrap(),
             r#"{"filterServerList":[],"topicConfigSerializeWrapper":{"dataVersion":{"counter":3,"stateVersion":0,"timestamp":17},"topicConfigTable":{"t":{"attributes":{"message.type":"FIFO"},"order":false,"perm":6,"readQueueNums":8,"topicFilterType":"SINGLE_TAG","topicName":"t","topicSysFlag":1,"writeQueueNums":8}},"topicQueueMappingInfoMap":{}}}"#
@@ -256,6 +264,14 @@ mod tests {
         assert_eq!((read.version, read.filter_servers.as_deref()), (version, Some(&[][..])));
         assert_eq!(read.topics[0].name, "t");
         assert_eq!((read.topics[0].write_queue_nums, read.topics[0].topic_sys_flag), (8, 1));
+        let mapping = QueueMapping {
+            topic: Some("t".into()),
+            broker_name: Some("b".into()),
+            queues: BTreeMap::from([(0, 3)]),
+            ..QueueMapping::default()
+        };
+        let body = Registration::encode(version, [&topic], std::slice::from_ref(&mapping));
+        assert_eq!(Registration::decode(&body, false).unwrap().mappings, [mapping]);
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl BrokerData {
     }
 }
 
-fn write_mapping(json: &mut Writer, mapping: &QueueMapping, keys: IntegerKeys) {
+pub(super) fn write_mapping(json: &mut Writer, mapping: &QueueMapping, keys: IntegerKeys) {
     json.open(b'{');
     if let Some(broker) = &mapping.broker_name {
         json.member("bname");

@@ -1,7 +1,9 @@
 //! Settings of topics: the bodies of requests 18, 21 and 351 (`TopicConfig`, `TopicConfigAndMappingSerializeWrapper`).
 
 use crate::json::{self, BodyError, null_is_default};
-use halley_model::{DataVersion, NameError, Permission, TopicConfig, TopicName};
+use halley_model::{
+    DataVersion, NameError, Permission, QueueMappingDetail, TopicConfig, TopicFilterType, TopicName,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -12,6 +14,9 @@ pub struct TopicConfigBody {
     /// Named settings; in requests changes of them, their names with `+` or `-` in front.
     #[serde(deserialize_with = "null_is_default")]
     pub attributes: BTreeMap<String, String>,
+    /// Of a static topic, where its queues lie, for who asks for it (`TopicConfigAndQueueMapping`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapping_detail: Option<QueueMappingDetail>,
     /// Passed through.
     pub order: bool,
     /// RocketMQ's bits 4 read, 2 write, 1 inherit.
@@ -35,15 +40,15 @@ pub struct TopicConfigBody {
 pub struct AllTopicConfigs {
     /// Changes with every change of a topic.
     pub data_version: DataVersion,
-    /// Of queue mappings, which are not served.
+    /// Of queue mappings.
     pub mapping_data_version: DataVersion,
     /// The topics.
     #[serde(deserialize_with = "null_is_default")]
     pub topic_config_table: BTreeMap<String, TopicConfigBody>,
-    /// Queue mappings: none.
-    #[serde(skip_deserializing)]
-    topic_queue_mapping_detail_map: BTreeMap<String, ()>,
-    /// Queue mappings: none.
+    /// Where the queues of static topics lie.
+    #[serde(deserialize_with = "null_is_default")]
+    pub topic_queue_mapping_detail_map: BTreeMap<String, QueueMappingDetail>,
+    /// None: name servers are told them, not tools.
     #[serde(skip_deserializing)]
     topic_queue_mapping_info_map: BTreeMap<String, ()>,
 }
@@ -60,6 +65,7 @@ impl Default for TopicConfigBody {
     fn default() -> Self {
         Self {
             attributes: BTreeMap::new(),
+            mapping_detail: None,
             order: false,
             perm: 6,
             read_queue_nums: 16,
@@ -79,6 +85,7 @@ impl From<&TopicConfig> for TopicConfigBody {
             perm: config.permission.0.into(),
             read_queue_nums: config.read_queues as i32,
             topic_name: config.name.to_string(),
+            topic_filter_type: config.filter_type.word().to_owned(),
             topic_sys_flag: config.system_flag,
             write_queue_nums: config.write_queues as i32,
             ..Self::default()
@@ -97,6 +104,7 @@ impl TopicConfigBody {
             permission: Permission(u8::try_from(self.perm).unwrap_or(0)),
             system_flag: self.topic_sys_flag,
             ordered: self.order,
+            filter_type: TopicFilterType::of(&self.topic_filter_type).unwrap_or_default(),
             attributes: BTreeMap::new(),
         })
     }

@@ -39,6 +39,7 @@ fn typed_replies_come_back() {
         recall_handle: None,
     };
     let pull = PullMessageResponse {
+        offset_delta: Some(1000),
         suggest_which_broker_id: 0,
         next_begin_offset: 32,
         min_offset: 0,

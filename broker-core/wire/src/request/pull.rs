@@ -122,6 +122,27 @@ impl<'a> PullMessage<'a> {
         ]
     }
 
+    /// The header with texts of its own.
+    pub fn into_owned(self) -> PullMessage<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        PullMessage {
+            consumer_group: owned(self.consumer_group),
+            topic: owned(self.topic),
+            queue_id: self.queue_id,
+            queue_offset: self.queue_offset,
+            max_msg_nums: self.max_msg_nums,
+            sys_flag: self.sys_flag,
+            commit_offset: self.commit_offset,
+            suspend_timeout_millis: self.suspend_timeout_millis,
+            subscription: self.subscription.map(owned),
+            sub_version: self.sub_version,
+            expression_type: self.expression_type.map(owned),
+            max_msg_bytes: self.max_msg_bytes,
+            broker_name: self.broker_name.map(owned),
+            lite_topic: self.lite_topic.map(owned),
+        }
+    }
+
     /// Whether a bit of [`flag`] is set.
     pub fn has(&self, flag: i32) -> bool {
         self.sys_flag & flag != 0

@@ -16,7 +16,7 @@ pub struct CreateTopic<'a> {
     pub write_queue_nums: i32,
     /// RocketMQ's bits 4 read, 2 write, 1 inherit.
     pub perm: i32,
-    /// "SINGLE_TAG" or "MULTI_TAG"; not used since 4.0.
+    /// "SINGLE_TAG" or "MULTI_TAG".
     pub topic_filter_type: Option<Cow<'a, str>>,
     /// Passed through.
     pub topic_sys_flag: i32,
@@ -24,6 +24,19 @@ pub struct CreateTopic<'a> {
     pub order: bool,
     /// Changes of attributes, `+name=value,-name`, since 5.0.
     pub attributes: Option<Cow<'a, str>>,
+}
+
+/// Whether a request counts in a static topic's queues, which every request of a client does, or in the broker's own (`lo` of
+/// `TopicRequestHeader`): one that another broker passes on says `false`.
+pub fn is_logical(ext: &Ext<'_>) -> bool {
+    let [logical] = ext.pick(["lo"]);
+    logical.bool_opt() != Some(false)
+}
+
+/// Whether who asks for a topic's settings asks for its mapping too (351), or sets it whatever was before (513).
+pub fn has(ext: &Ext<'_>, name: &'static str) -> bool {
+    let [field] = ext.pick([name]);
+    field.bool_opt() == Some(true)
 }
 
 impl<'a> CreateTopic<'a> {

@@ -1,5 +1,6 @@
 //! `server`: what the process is, where it stores and listens.
 
+use super::tls::{self, TlsSection};
 use crate::{
     diagnostic::Diagnostic,
     read::{Problems, Table, integer, list, text, word},
@@ -38,6 +39,8 @@ pub struct Server {
     pub ingress: Option<SocketAddr>,
     /// Health and metrics.
     pub admin: SocketAddr,
+    /// TLS on the ports of name server and broker.
+    pub tls: TlsSection,
 }
 
 /// When an event counts as stored.
@@ -65,6 +68,7 @@ impl Default for Server {
             register_at: Vec::new(),
             ingress: Some(local(8080)),
             admin: local(9090),
+            tls: TlsSection::default(),
         }
     }
 }
@@ -109,6 +113,9 @@ pub(super) fn read(node: Option<&Node>, problems: &mut Problems) -> Server {
         let mut table = Table::of(admin, problems);
         listen(&mut table, &mut server.admin, problems);
         table.finish(problems);
+    }
+    if let Some(node) = table.get("tls") {
+        server.tls = tls::read(node, problems);
     }
     if server.broker.is_none() {
         if let Some(node) = ingress.filter(|_| server.ingress.is_some()) {
