@@ -168,6 +168,37 @@ fn a_damaged_sidecar_is_written_again_or_passed_over() {
 }
 
 #[test]
+fn light_queues_are_found_beside_a_damaged_sidecar() {
+    let options = small(Durability::Os);
+    let disk = SimDisk::new(1);
+    let mut opened = reopen(&disk, &options);
+    for number in 0..12u32 {
+        let light = RecordBody {
+            properties: b"INNER_MULTI_DISPATCH\x01%LMQ%a,%LMQ%b\x02",
+            dispatched: number % 3 == 0,
+            ..body("T", 0, &[7; 500])
+        };
+        opened.log.stage(NOW).unwrap().append(&light).unwrap();
+        opened.io.run_once(NOW).unwrap();
+    }
+    opened.flusher.flush().unwrap();
+    drop(opened);
+    let path = "index/00000000000000000000.idx";
+    let mut passed_over = 0;
+    for at in 0..disk.contents(path).unwrap().len() as u64 {
+        disk.flip_bit(path, at, at as u8);
+        let opened = reopen(&disk, &options);
+        check_index_is_a_view(&opened.reader);
+        assert_eq!((entries(&opened.reader, "%LMQ%b", 0).len(), opened.reader.light_queues()), (4, 2));
+        passed_over += opened.reader.damaged_lookups();
+        if opened.recovery.segments_scanned == 1 {
+            disk.flip_bit(path, at, at as u8);
+        }
+    }
+    assert!(passed_over > 0);
+}
+
+#[test]
 fn a_sidecar_of_another_life_is_not_believed() {
     let options = small(Durability::Os);
     let disk = filled(&options, 12);

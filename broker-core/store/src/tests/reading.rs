@@ -54,6 +54,35 @@ fn records_are_visible_only_when_acknowledged() {
 }
 
 #[test]
+fn a_record_is_in_light_queues_once() {
+    let mut opened = reopen(&SimDisk::new(1), &small(Durability::Os));
+    let properties = b"INNER_MULTI_QUEUE_OFFSET\x0177\x02INNER_MULTI_DISPATCH\x01%LMQ%a,x,%LMQ%a,%LMQ%b/c,%LMQ%t,%LMQ%d,\x02";
+    let record = |topic| RecordBody { properties, dispatched: true, ..body(topic, 2, b"m") };
+    for (topic, offsets) in [("%LMQ%t", "0,,,,,0"), ("T", "1,,,,0,1")] {
+        let placed = opened.log.stage(NOW).unwrap().append(&record(topic)).unwrap();
+        let progress = opened.io.run_once(NOW).unwrap();
+        assert_eq!(progress.records, 1);
+        let bytes = opened.reader.record_at(placed.log_offset).unwrap();
+        let view = RecordView::parse(&bytes).unwrap();
+        assert_eq!(view.property("INNER_MULTI_QUEUE_OFFSET"), Some(offsets));
+    }
+    assert_eq!(opened.reader.bounds("%LMQ%a", 0), Some((0, 2)));
+    assert_eq!(
+        (opened.reader.bounds("%LMQ%t", 0), opened.reader.bounds("%LMQ%b/c", 0)),
+        (Some((0, 1)), None)
+    );
+    check_index_is_a_view(&opened.reader);
+    let long = "%LMQ%a,".repeat(4_000);
+    let properties = format!("INNER_MULTI_DISPATCH\x01{long}\x02");
+    let refused = opened.log.stage(NOW).unwrap().append(&RecordBody {
+        properties: properties.as_bytes(),
+        dispatched: true,
+        ..body("T", 0, b"m")
+    });
+    assert!(matches!(refused, Err(StageError::Record(_))), "offsets have no room: {refused:?}");
+}
+
+#[test]
 fn a_group_is_one_frame_and_refused_where_it_cannot_be() {
     let mut opened = reopen(&SimDisk::new(1), &small(Durability::Os));
     let payload = [7; 500];
