@@ -316,7 +316,12 @@ impl Popper {
         match init {
             Init::Min => min,
             // A light queue is whole: what lies before its first message was ended with it.
-            Init::Max if (min == 0 || light::is_light(topic)) && self.queues.is_hot(topic, queue) => min,
+            Init::Max
+                if (min == 0 || light::is_light(topic))
+                    && self.queues.begins_in_memory(topic, queue).unwrap_or(false) =>
+            {
+                min
+            }
             Init::Max => max.saturating_sub(1),
         }
     }

@@ -50,7 +50,7 @@ impl Offsets<'_> {
         if header.set_zero_if_not_found == Some(false) {
             return not_found("Not found, do not set to zero, maybe this group boot first");
         }
-        if self.is_whole_and_hot(&topic, queue)? {
+        if self.is_whole_and_in_memory(&topic, queue)? {
             return reply(frame, session, 0);
         }
         not_found("Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")
@@ -153,14 +153,12 @@ impl Offsets<'_> {
 
     /// Whether the queue has all its messages, and the first in memory; so has a queue without any
     /// (`checkInMemByConsumeOffset`, 5.5, answers `false` there: such a consumer starts where it is configured to).
-    fn is_whole_and_hot(&self, topic: &str, queue: QueueId) -> Result<bool, Refusal> {
+    fn is_whole_and_in_memory(&self, topic: &str, queue: QueueId) -> Result<bool, Refusal> {
         let (min, max) = self.queues.bounds(topic, queue);
         if min > 0 || max == 0 {
             return Ok(false);
         }
-        let mut first = Vec::with_capacity(1);
-        self.queues.reader.lookup(topic, queue, 0, 1, &mut first)?;
-        Ok(first.first().is_some_and(|entry| self.queues.reader.hot(entry).is_some()))
+        Ok(self.queues.begins_in_memory(topic, queue)?)
     }
 }
 
