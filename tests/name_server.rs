@@ -4,10 +4,15 @@
 
 mod common;
 
-use common::{Rocketmq, Server, clients, eventually, free_ports, oracle::Oracle, remoting::Connection};
+use common::{
+    Rocketmq, Server, clients, eventually, free_ports,
+    mqadmin::{mqadmin_once, tools},
+    oracle::Oracle,
+    remoting::Connection,
+};
 use halley_wire::Serialize;
 use serde_json::Value;
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, process::Command};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 /// A name server alone.
 fn name_server() -> Server {
@@ -21,22 +26,6 @@ fn broker(name: &str, name_servers: &[&Server]) -> Server {
         "  broker: {{listen: \"BROKER\", name: {name}, namesrv: [{}]}}\n  ingress: false",
         peers.join(", ")
     ))
-}
-
-/// Runs `mqadmin` of RocketMQ 5.5.0 against a name server; what it prints.
-fn mqadmin(clients: &Path, namesrv: &str, arguments: &[&str]) -> String {
-    let jars = clients.parent().unwrap().join("rocketmq-5.5.0/lib");
-    let output = Command::new("java")
-        .args(["-XX:TieredStopAtLevel=1", "-cp"])
-        .arg(format!("{}/*", jars.display()))
-        .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
-        .args(arguments)
-        .args(["-n", namesrv])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
 }
 
 /// What a name server answers to a request with these fields, as text.
@@ -61,18 +50,6 @@ fn wait_route(namesrv: SocketAddr, topic: &str, brokers: &[SocketAddr]) {
         let route = ask(namesrv, 105, &[("topic", topic)]);
         brokers.iter().all(|broker| route.contains(&broker.to_string()))
     });
-}
-
-/// The official clients, where RocketMQ's own server and tools are installed, too.
-fn tools() -> Option<std::path::PathBuf> {
-    let clients = clients()?;
-    if clients.parent().unwrap().join("rocketmq-5.5.0/ready").exists() {
-        return Some(clients);
-    }
-    let message = "skipped: a real RocketMQ, install with scripts/rocketmq.sh install";
-    assert!(std::env::var_os("CI").is_none(), "{message}");
-    eprintln!("{message}");
-    None
 }
 
 /// Produces, and counts the messages by broker. A client gives a name server 3 s, its own start included, and fails where
@@ -106,7 +83,7 @@ fn consume(clients: &Path, namesrv: &str, topic: &str, group: &str, expect: usiz
 
 #[test]
 fn three_brokers_form_a_cluster() {
-    let Some(clients) = tools() else { return };
+    let (Some(clients), Some(jars)) = (clients(), tools()) else { return };
     let names = name_server();
     let namesrv = names.namesrv.to_string();
     let [a, b, mut c] = ["a", "b", "c"].map(|name| broker(name, &[&names]));
@@ -114,25 +91,25 @@ fn three_brokers_form_a_cluster() {
     for broker in all {
         wait_known(names.namesrv, broker, true);
     }
-    let clusters = mqadmin(&clients, &namesrv, &["clusterList"]);
+    let clusters = mqadmin_once(&jars, names.namesrv, &["clusterList"]);
     assert!(all.iter().all(|broker| clusters.contains(&broker.to_string())), "{clusters}");
-    mqadmin(
-        &clients,
-        &namesrv,
+    mqadmin_once(
+        &jars,
+        names.namesrv,
         &["updateTopic", "-c", "DefaultCluster", "-t", "ORDERS", "-r", "2", "-w", "2"],
     );
     wait_route(names.namesrv, "ORDERS", &all);
-    assert!(mqadmin(&clients, &namesrv, &["topicList"]).contains("ORDERS"));
-    let route = mqadmin(&clients, &namesrv, &["topicRoute", "-t", "ORDERS"]);
+    assert!(mqadmin_once(&jars, names.namesrv, &["topicList"]).contains("ORDERS"));
+    let route = mqadmin_once(&jars, names.namesrv, &["topicRoute", "-t", "ORDERS"]);
     assert!(all.iter().all(|broker| route.contains(&broker.to_string())), "{route}");
     let by_broker = spread(&clients, &namesrv, "ORDERS", 12);
     assert_eq!(by_broker, BTreeMap::from([("a".into(), 4), ("b".into(), 4), ("c".into(), 4)]));
     assert!(consume(&clients, &namesrv, "ORDERS", "readers", 12).len() >= 12);
 
     // Wiped permissions count with the next route: the other two take everything.
-    assert!(mqadmin(&clients, &namesrv, &["wipeWritePerm", "-b", "b"]).contains("OK, "));
+    assert!(mqadmin_once(&jars, names.namesrv, &["wipeWritePerm", "-b", "b"]).contains("OK, "));
     assert_eq!(spread(&clients, &namesrv, "ORDERS", 4).keys().collect::<Vec<_>>(), ["a", "c"]);
-    assert!(mqadmin(&clients, &namesrv, &["addWritePerm", "-b", "b"]).contains("OK, "));
+    assert!(mqadmin_once(&jars, names.namesrv, &["addWritePerm", "-b", "b"]).contains("OK, "));
     assert_eq!(spread(&clients, &namesrv, "ORDERS", 6).len(), 3);
 
     c.kill();
@@ -148,7 +125,7 @@ fn three_brokers_form_a_cluster() {
 
 #[test]
 fn a_broker_of_rocketmq_registers_with_our_name_server() {
-    let Some(clients) = tools() else { return };
+    let (Some(clients), Some(jars)) = (clients(), tools()) else { return };
     let names = name_server();
     let Some(rocketmq) = Oracle::start_part("broker", names.namesrv, "") else { return };
     let namesrv = names.namesrv.to_string();
@@ -159,7 +136,11 @@ fn a_broker_of_rocketmq_registers_with_our_name_server() {
     assert!(consume(&clients, &namesrv, "FIRST_USE", "readers", 3).len() >= 3);
     let ours = broker("halley", &[&names]);
     wait_known(names.namesrv, ours.broker, true);
-    mqadmin(&clients, &namesrv, &["updateTopic", "-c", "DefaultCluster", "-t", "BOTH", "-r", "2", "-w", "2"]);
+    mqadmin_once(
+        &jars,
+        names.namesrv,
+        &["updateTopic", "-c", "DefaultCluster", "-t", "BOTH", "-r", "2", "-w", "2"],
+    );
     wait_route(names.namesrv, "BOTH", &[ours.broker, rocketmq.broker]);
     let by_broker = spread(&clients, &namesrv, "BOTH", 8);
     assert_eq!(by_broker, BTreeMap::from([("broker-a".into(), 4), ("halley".into(), 4)]));
@@ -171,7 +152,7 @@ fn a_broker_of_rocketmq_registers_with_our_name_server() {
 
 #[test]
 fn our_broker_registers_with_rocketmqs_name_server() {
-    let Some(clients) = tools() else { return };
+    let (Some(clients), Some(jars)) = (clients(), tools()) else { return };
     let [later] = free_ports();
     let there = name_server();
     let mut ours = Server::start_as(&format!(
@@ -186,7 +167,7 @@ fn our_broker_registers_with_rocketmqs_name_server() {
     let by_broker = spread(&clients, &namesrv, "FIRST_USE", 3);
     assert_eq!(by_broker, BTreeMap::from([("halley".into(), 3)]));
     assert!(consume(&clients, &namesrv, "FIRST_USE", "readers", 3).len() >= 3);
-    assert!(mqadmin(&clients, &namesrv, &["clusterList"]).contains(&ours.broker.to_string()));
+    assert!(mqadmin_once(&jars, later, &["clusterList"]).contains(&ours.broker.to_string()));
     wait_route(there.namesrv, "FIRST_USE", &[ours.broker]);
     assert!(ours.terminate().success());
     wait_known(later, ours.broker, false);
@@ -194,11 +175,11 @@ fn our_broker_registers_with_rocketmqs_name_server() {
 
 #[test]
 fn mqadmin_keeps_values_and_settings_at_the_name_server() {
-    let Some(clients) = tools() else { return };
+    let Some(jars) = tools() else { return };
     let beside_a_broker = Server::start("");
     for mut names in [name_server(), beside_a_broker] {
-        let namesrv = names.namesrv.to_string();
-        let ask = |arguments: &[&str]| mqadmin(&clients, &namesrv, arguments);
+        let namesrv = names.namesrv;
+        let ask = |arguments: &[&str]| mqadmin_once(&jars, namesrv, arguments);
         ask(&["updateKvConfig", "-s", "ORDER_TOPIC_CONFIG", "-k", "ORDERED", "-v", "a:4;b:4"]);
         ask(&["updateKvConfig", "-s", "other", "-k", "gone", "-v", "v"]);
         ask(&["deleteKvConfig", "-s", "other", "-k", "gone"]);

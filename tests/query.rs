@@ -4,10 +4,13 @@
 
 mod common;
 
-use common::{Rocketmq, Server, Sink, clients, eventually};
+use common::{
+    Rocketmq, Server, Sink, clients, eventually,
+    mqadmin::{mqadmin_once, tools},
+};
 use serde_json::{Value, json};
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -15,31 +18,6 @@ fn run(client: Rocketmq, clients: &Path, server: &Server, arguments: &[&str]) ->
     let namesrv = server.namesrv.to_string();
     let arguments: Vec<_> = [arguments[0], &namesrv].iter().chain(&arguments[1..]).copied().collect();
     client.run(clients, &arguments).unwrap_or_else(|output| panic!("{client:?} {arguments:?}: {output}"))
-}
-
-/// The jars of `mqadmin`, or `None` with a line that says how to get them.
-fn tools(clients: &Path) -> Option<PathBuf> {
-    let jars = clients.parent().unwrap().join("rocketmq-5.5.0/lib");
-    if jars.exists() {
-        return Some(jars);
-    }
-    let message = "skipped: mqadmin, install with scripts/rocketmq.sh install";
-    assert!(std::env::var_os("CI").is_none(), "{message}");
-    eprintln!("{message}");
-    None
-}
-
-fn mqadmin(jars: &Path, server: &Server, arguments: &[&str]) -> String {
-    let home = server.dir.path().display();
-    let output = Command::new("java")
-        .arg("-XX:TieredStopAtLevel=1")
-        .args([format!("-Duser.home={home}"), format!("-Drocketmq.log.dir={home}/logs")])
-        .args(["-cp", &format!("{}/*", jars.display()), "org.apache.rocketmq.tools.command.MQAdminStartup"])
-        .args(arguments)
-        .args(["-n", &server.namesrv.to_string()])
-        .output()
-        .unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn sent(lines: &[Value], field: &str) -> Vec<String> {
@@ -91,7 +69,7 @@ fn messages_are_found_by_key_and_id_also_after_a_restart() {
 #[test]
 fn operators_find_messages() {
     let Some(clients) = clients() else { return };
-    let Some(jars) = tools(&clients) else { return };
+    let Some(jars) = tools() else { return };
     let server = Server::start("");
     let topic = "Operated";
     run(Rocketmq::Java5, &clients, &server, &["create-topic", topic, "--queues", "1"]);
@@ -103,7 +81,7 @@ fn operators_find_messages() {
     );
     let (ids, places) = (sent(&lines, "msgId"), sent(&lines, "offsetMsgId"));
     let broker = lines[0]["broker"].as_str().unwrap().to_owned();
-    let admin = |arguments: &[&str]| mqadmin(&jars, &server, arguments);
+    let admin = |arguments: &[&str]| mqadmin_once(&jars, server.namesrv, arguments);
     let check = |arguments: &[&str], expected: &[&str], unexpected: &[&str]| {
         let output = admin(arguments);
         for text in expected {
@@ -143,7 +121,7 @@ fn operators_find_messages() {
 #[test]
 fn traces_are_stored_and_found() {
     let Some(clients) = clients() else { return };
-    let Some(jars) = tools(&clients) else { return };
+    let Some(jars) = tools() else { return };
     let server = Server::start("");
     // The first trace creates the topic. What clients trace as they shut down does not wait for that.
     run(Rocketmq::Java5, &clients, &server, &["trace", "Traced", "first"]);
@@ -151,7 +129,7 @@ fn traces_are_stored_and_found() {
         let lines = run(client, &clients, &server, &["trace", "Traced", &format!("g{client:?}")]);
         let id = lines[0]["msgId"].as_str().unwrap();
         eventually("both sides traced", || {
-            let output = mqadmin(&jars, &server, &["queryMsgTraceById", "-i", id]);
+            let output = mqadmin_once(&jars, server.namesrv, &["queryMsgTraceById", "-i", id]);
             output.lines().any(|line| line.starts_with("Pub"))
                 && output.lines().any(|line| line.starts_with("Sub"))
         });

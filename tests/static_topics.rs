@@ -4,14 +4,17 @@
 
 mod common;
 
-use common::{Rocketmq, Server, clients, eventually, remoting::Connection, remoting::Reply};
+use common::{
+    Rocketmq, Server, clients, eventually,
+    mqadmin::{mqadmin_once, tools},
+    remoting::{Connection, Reply},
+};
 use halley_wire::Serialize;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::Path,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -52,24 +55,14 @@ impl Cluster {
         Self { names, a, b }
     }
 
-    fn mqadmin(&self, clients: &Path, arguments: &[&str]) -> String {
-        let jars = clients.parent().unwrap().join("rocketmq-5.5.0/lib");
-        let output = Command::new("java")
-            .args(["-XX:TieredStopAtLevel=1", "-cp"])
-            .arg(format!("{}/*", jars.display()))
-            .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
-            .args(arguments)
-            .args(["-n", &self.names.namesrv.to_string()])
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && !text.contains("Exception"), "{arguments:?}: {text}");
-        text
+    fn mqadmin(&self, jars: &Path, arguments: &[&str]) {
+        let text = mqadmin_once(jars, self.names.namesrv, arguments);
+        assert!(!text.contains("Exception"), "{arguments:?}: {text}");
     }
 
     /// Moves all queues to this broker.
-    fn move_to(&self, clients: &Path, broker: &str) {
-        self.mqadmin(clients, &["remappingStaticTopic", "-t", TOPIC, "-b", broker]);
+    fn move_to(&self, jars: &Path, broker: &str) {
+        self.mqadmin(jars, &["remappingStaticTopic", "-t", TOPIC, "-b", broker]);
     }
 
     fn consume(&self, clients: &Path, group: &str, count: usize) -> Vec<Value> {
@@ -98,18 +91,6 @@ fn ask_queue(server: SocketAddr, code: i32, queue: i32, more: &[(&str, &str)]) -
 fn offset_of(reply: &Reply) -> i64 {
     assert_eq!(reply.code, 0, "{:?}", reply.remark);
     reply.ext["offset"].parse().unwrap()
-}
-
-/// The official clients, where RocketMQ's tools are installed, too.
-fn tools() -> Option<std::path::PathBuf> {
-    let clients = clients()?;
-    if clients.parent().unwrap().join("rocketmq-5.5.0/ready").exists() {
-        return Some(clients);
-    }
-    let message = "skipped: a real RocketMQ, install with scripts/rocketmq.sh install";
-    assert!(std::env::var_os("CI").is_none(), "{message}");
-    eprintln!("{message}");
-    None
 }
 
 /// Sends to a queue, at whichever broker takes it, one message after the other, until told to stop; what was stored: the number of each
@@ -156,11 +137,11 @@ fn send_until(brokers: [SocketAddr; 2], queue: i32, stop: &AtomicBool) -> Vec<(u
 
 #[test]
 fn queues_move_while_messages_are_sent() {
-    let Some(clients) = tools() else { return };
+    let (Some(clients), Some(jars)) = (clients(), tools()) else { return };
     let mut cluster = Cluster::start();
     let brokers = [cluster.a.broker, cluster.b.broker];
     let queues = QUEUES.to_string();
-    cluster.mqadmin(&clients, &["updateStaticTopic", "-t", TOPIC, "-qn", &queues, "-b", "a"]);
+    cluster.mqadmin(&jars, &["updateStaticTopic", "-t", TOPIC, "-qn", &queues, "-b", "a"]);
     let stop = Arc::new(AtomicBool::new(false));
     let senders: Vec<_> = (0..QUEUES)
         .map(|queue| {
@@ -168,8 +149,8 @@ fn queues_move_while_messages_are_sent() {
             thread::spawn(move || send_until(brokers, queue, &stop))
         })
         .collect();
-    cluster.move_to(&clients, "b");
-    cluster.move_to(&clients, "a");
+    cluster.move_to(&jars, "b");
+    cluster.move_to(&jars, "a");
     stop.store(true, Ordering::Relaxed);
     let sent: Vec<_> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
     let count = sent.iter().map(Vec::len).sum();
@@ -229,7 +210,7 @@ fn queues_move_while_messages_are_sent() {
     check(&cluster.consume(&clients, "later", count));
 
     // With the topic its mapping goes.
-    cluster.mqadmin(&clients, &["deleteTopic", "-t", TOPIC, "-c", "DefaultCluster"]);
+    cluster.mqadmin(&jars, &["deleteTopic", "-t", TOPIC, "-c", "DefaultCluster"]);
     assert_eq!(ask(cluster.a.broker, 351, &[("topic", TOPIC), ("lo", "true")], b"").code, 17);
     assert_eq!(ask_queue(cluster.b.broker, 30, 0, &[]).code, 0);
 }

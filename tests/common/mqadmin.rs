@@ -3,6 +3,7 @@
 use super::Server;
 use std::{
     io::Write,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -46,4 +47,19 @@ pub fn mqadmin(jars: &Path, server: &Server, lines: &[&str]) -> Vec<String> {
         text.split('\u{1}').skip(1).map(|answer| answer.split('\u{2}').next().unwrap().to_owned()).collect();
     assert_eq!(answers.len(), lines.len(), "{text}");
     answers
+}
+
+/// Runs `mqadmin` once, in a JVM of its own; what it printed.
+pub fn mqadmin_once(jars: &Path, namesrv: SocketAddr, arguments: &[&str]) -> String {
+    let output = Command::new("java")
+        .args(["-XX:TieredStopAtLevel=1", "-Duser.home=/nonexistent", "-cp"])
+        .arg(jars.join("*"))
+        .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
+        .args(arguments)
+        .args(["-n", &namesrv.to_string()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
 }
