@@ -11,7 +11,7 @@ use common::{
 use serde_json::{Value, json};
 use std::{
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 fn run(client: Rocketmq, clients: &Path, server: &Server, arguments: &[&str]) -> Vec<Value> {
