@@ -4,6 +4,7 @@
 use crate::{connection::Session, held::RequestId};
 use bytes::Bytes;
 use halley_model::LogOffset;
+use halley_store::StageError;
 use halley_wire::{Frame, ResponseCode, encode::ExtField, encode_reply, reply};
 
 /// A request that is answered with an error.
@@ -108,6 +109,21 @@ pub(crate) fn succeed_when_acked<S>(
 /// Code 3: nobody here serves the request; the connection goes on.
 pub(crate) fn not_supported(code: i32) -> Refusal {
     Refusal::new(ResponseCode::RequestCodeNotSupported, reply::not_supported(code))
+}
+
+/// What a client hears where the store does not take a message.
+pub(crate) fn not_stored(error: StageError) -> Refusal {
+    let code = match error {
+        StageError::Record(_) | StageError::Queue(_) | StageError::TooLong { .. } => {
+            ResponseCode::MessageIllegal
+        }
+        StageError::Overloaded { .. } | StageError::NoSegment => {
+            let remark = format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while: {error}");
+            return Refusal::new(ResponseCode::SystemBusy, remark);
+        }
+        StageError::Full | StageError::Poisoned(_) => ResponseCode::ServiceNotAvailable,
+    };
+    Refusal::new(code, error.to_string())
 }
 
 /// What was staged before the store stopped may be found by recovery.

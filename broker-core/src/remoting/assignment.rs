@@ -1,9 +1,9 @@
 //! Queues shared out by the broker: requests 400, 401 and 402 (`QueryAssignmentProcessor`, RocketMQ 5.5).
 
-use super::{BrokerSession, send};
+use super::BrokerSession;
 use crate::{
     acks::Acks,
-    answers::{Later, Refusal, answer, answer_when, request_of, succeed},
+    answers::{Later, Refusal, answer, answer_when, not_stored, request_of, succeed},
     catalog::Catalog,
     lookup::Lookup,
     members::Members,
@@ -79,7 +79,7 @@ impl Assignments<'_> {
             return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
         };
         let group = GroupName::new(&set.consumer_group)?;
-        if self.catalog.ensure_group(&group).map_err(send::refusal_of)?.is_none() {
+        if self.catalog.ensure_group(&group).map_err(not_stored)?.is_none() {
             let remark = "subscription group does not exist";
             return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
         }
@@ -89,7 +89,7 @@ impl Assignments<'_> {
             pop: set.mode == RequestMode::Pop,
             share: set.pop_share_queue_num,
         };
-        let end = self.modes.set(mode).map_err(send::refusal_of)?;
+        let end = self.modes.set(mode).map_err(not_stored)?;
         if !frame.is_oneway() {
             let request = request_of(frame);
             session

@@ -1,8 +1,8 @@
 //! Figures and settings of the running broker: requests 25, 26, 28, 315 and 907.
 
-use super::{BrokerSession, send};
+use super::BrokerSession;
 use crate::{
-    answers::{Later, Refusal, answer_later, succeed, succeed_when_acked},
+    answers::{Later, Refusal, answer_later, not_stored, succeed, succeed_when_acked},
     appends::Appends,
     catalog::Catalog,
     clock,
@@ -84,7 +84,7 @@ impl Figures<'_> {
         };
         let end = self.settings.change(&wanted).map_err(|error| match error {
             SettingError::BlackListed => Refusal::new(ResponseCode::NoPermission, error.to_string()),
-            SettingError::Stage(error) => send::refusal_of(error),
+            SettingError::Stage(error) => not_stored(error),
             SettingError::Fixed(_) | SettingError::Unknown(_) | SettingError::Value { .. } => {
                 Refusal::new(ResponseCode::InvalidParameter, error.to_string())
             }

@@ -1,9 +1,9 @@
 //! Settings of consumer groups: requests 200, 201, 207, 225, 352 and 353.
 
-use super::{BrokerSession, send, topics};
+use super::{BrokerSession, topics};
 use crate::{
     acks::Acks,
-    answers::{Refusal, succeed, succeed_when_acked},
+    answers::{Refusal, not_stored, succeed, succeed_when_acked},
     catalog::{Catalog, GROUP_BYTES_MAX},
     progress::Progress,
     stats::Stats,
@@ -81,7 +81,7 @@ impl GroupConfigRequests<'_> {
     pub(super) fn config(&self, frame: &Frame<'_>, session: &mut BrokerSession) -> Result<(), Refusal> {
         let name = GroupOnly::decode(&frame.ext)?.group;
         let group = match GroupName::new(&name) {
-            Ok(group) => self.catalog.ensure_group(&group).map_err(send::refusal_of)?,
+            Ok(group) => self.catalog.ensure_group(&group).map_err(not_stored)?,
             Err(_) => None,
         };
         let Some(group) = group else {
@@ -105,7 +105,7 @@ impl GroupConfigRequests<'_> {
             .forget(gone, || {
                 self.catalog.delete_group(&group, kept.iter().map(|(key, committed)| (key, committed)))
             })
-            .map_err(send::refusal_of)?;
+            .map_err(not_stored)?;
         self.stats.forget_group(&group);
         succeed_when_acked(frame, session, end, self.acks.acked(), b"");
         Ok(())
@@ -116,9 +116,7 @@ impl GroupConfigRequests<'_> {
         let header = GroupForbidden::decode(&frame.ext)?;
         let (group, topic) = (GroupName::new(&header.group)?, TopicName::known(&header.topic)?);
         let end = match header.readable {
-            Some(readable) => {
-                self.catalog.forbid_reading(&group, &topic, !readable).map_err(send::refusal_of)?
-            }
+            Some(readable) => self.catalog.forbid_reading(&group, &topic, !readable).map_err(not_stored)?,
             None => 0,
         };
         let readable = !self.catalog.may_not_read(&group, &topic);

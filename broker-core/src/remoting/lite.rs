@@ -2,7 +2,7 @@
 
 use super::BrokerSession;
 use crate::{
-    answers::{Refusal, request_of, succeed},
+    answers::{Refusal, not_stored, request_of, succeed},
     catalog::Catalog,
     held,
     lite::{LiteTopics, expiration, is_lite},
@@ -235,7 +235,7 @@ impl LiteRequests<'_> {
 
     fn may_consume(&self, group: &str) -> Result<bool, Refusal> {
         let Ok(name) = halley_model::GroupName::new(group) else { return Ok(false) };
-        let group = self.catalog.ensure_group(&name).map_err(super::send::refusal_of)?;
+        let group = self.catalog.ensure_group(&name).map_err(not_stored)?;
         Ok(group.is_some_and(|group| group.consume_enable))
     }
 
@@ -256,7 +256,7 @@ impl LiteRequests<'_> {
         let not_there =
             || Refusal::new(ResponseCode::SubscriptionGroupNotExist, format!("Group [{name}] not exist."));
         let name = halley_model::GroupName::new(name).map_err(|_| not_there())?;
-        self.catalog.ensure_group(&name).map_err(super::send::refusal_of)?.ok_or_else(not_there)
+        self.catalog.ensure_group(&name).map_err(not_stored)?.ok_or_else(not_there)
     }
 
     /// Answers with a body that another thread makes, which may block on the disk.

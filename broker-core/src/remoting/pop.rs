@@ -9,7 +9,7 @@ pub(super) use waiting::{Parked, is_pop};
 
 use super::BrokerSession;
 use crate::{
-    answers::{Refusal, answer, refuse, request_of},
+    answers::{Refusal, answer, not_stored, refuse, request_of},
     catalog::Catalog,
     clock,
     held::RequestId,
@@ -407,7 +407,7 @@ impl PopRequests<'_> {
         if queue >= topic.read_queues as i32 {
             return Err(Refusal::new(ResponseCode::InvalidParameter, illegal_queue(queue, &topic, session)));
         }
-        let config = self.catalog.ensure_group(&group).map_err(super::send::refusal_of)?;
+        let config = self.catalog.ensure_group(&group).map_err(not_stored)?;
         let Some(config) = config else {
             let remark = format!("subscription group [{group}] does not exist");
             return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));

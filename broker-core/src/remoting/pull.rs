@@ -5,7 +5,7 @@ use super::{
     static_topics::{LogicalPull, Place, StaticTopics},
 };
 use crate::{
-    answers::{Forbidden, Refusal, answer, request_of},
+    answers::{Forbidden, Refusal, answer, not_stored, request_of},
     arrivals::Waiter,
     catalog::Catalog,
     held::RequestId,
@@ -279,7 +279,7 @@ impl Pulls<'_> {
             return Err(Refusal::forbidden(Forbidden::Broker, remark));
         }
         let group = match GroupName::new(name) {
-            Ok(name) => self.catalog.ensure_group(&name).map_err(super::send::refusal_of)?,
+            Ok(name) => self.catalog.ensure_group(&name).map_err(not_stored)?,
             Err(_) => None,
         };
         let Some(group) = group else {

@@ -2,11 +2,11 @@
 
 use super::{
     BrokerSession,
-    send::{ensured, group_of, refusal_of},
+    send::{ensured, group_of},
     stored::Stored,
 };
 use crate::{
-    answers::{Refusal, answer, request_of, succeed},
+    answers::{Refusal, answer, not_stored, request_of, succeed},
     catalog::{self, Catalog},
     clock,
     identity::Identity,
@@ -100,7 +100,7 @@ impl Retries<'_> {
             properties: &properties,
             dispatched: false,
         };
-        let end = self.writer.stage_group(&[recall], now).map_err(refusal_of)?;
+        let end = self.writer.stage_group(&[recall], now).map_err(not_stored)?;
         if !frame.is_oneway() {
             let request = request_of(frame);
             session.held.push(end, request, |out| {
@@ -166,5 +166,5 @@ fn store_again(
     } else {
         writer.stage_group(&[RecordBody { topic: &topic, queue, properties: &own, ..again }], now)
     };
-    staged.map_err(refusal_of)
+    staged.map_err(not_stored)
 }

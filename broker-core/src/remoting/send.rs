@@ -10,7 +10,7 @@ use super::{
     static_topics::{lead, not_leader},
 };
 use crate::{
-    answers::{Refusal, answer, request_of},
+    answers::{Refusal, answer, not_stored, request_of},
     appends::Appends,
     catalog::{self, Catalog, ChangeError, Mapped},
     clock,
@@ -32,7 +32,7 @@ use halley_machine::{
 use halley_model::{
     GroupConfig, GroupName, QueueId, RecordBody, TopicConfig, TopicName, id, name, property, record,
 };
-use halley_store::{LogReader, Placed, StageError, Staging, disk::RealDisk};
+use halley_store::{LogReader, Placed, Staging, disk::RealDisk};
 use halley_wire::{
     BrokerCode, Frame, RecallHandle, ResponseCode, batch,
     reply::{self, SendMessageResponse},
@@ -190,7 +190,7 @@ impl Sends<'_> {
                     tally.tell(self.stats);
                 }
                 Err(error) => {
-                    let refusal = refusal_of(error);
+                    let refusal = not_stored(error);
                     for send in &sends {
                         self.refuse(send, &refusal, session);
                     }
@@ -217,7 +217,7 @@ impl Sends<'_> {
         let staged = if send.header.batch {
             stage_batch(send, session.info.peer, staging)
         } else {
-            staging.append(&record).map(|placed| (placed, Vec::new())).map_err(refusal_of)
+            staging.append(&record).map(|placed| (placed, Vec::new())).map_err(not_stored)
         };
         match staged {
             Ok((first, others)) => {
@@ -325,7 +325,7 @@ impl Sends<'_> {
                 Refusal::new(ResponseCode::InvalidParameter, error.to_string())
             }
             ChangeError::Create(error) => Refusal::new(ResponseCode::TopicNotExist, error.to_string()),
-            ChangeError::Stage(error) => refusal_of(error),
+            ChangeError::Stage(error) => not_stored(error),
         })
     }
 }
@@ -429,7 +429,7 @@ fn stage_batch(
         return Err(illegal("the batch has no messages".to_owned()));
     }
     let mut placed = Vec::with_capacity(records.len());
-    staging.append_group(&records, &mut placed).map_err(refusal_of)?;
+    staging.append_group(&records, &mut placed).map_err(not_stored)?;
     let first = placed.remove(0);
     Ok((first, placed))
 }
@@ -463,7 +463,7 @@ fn is_closed(topic: &str) -> bool {
 
 /// The settings of a group that a message is sent back for (`SendMessageProcessor.handleRetryAndDLQ`, 5.5).
 pub(super) fn group_of(catalog: &Catalog, group: &GroupName) -> Result<Arc<GroupConfig>, Refusal> {
-    catalog.ensure_group(group).map_err(refusal_of)?.ok_or_else(|| {
+    catalog.ensure_group(group).map_err(not_stored)?.ok_or_else(|| {
         let remark = format!("subscription group not exist, {group}");
         Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark)
     })
@@ -477,23 +477,8 @@ pub(super) fn ensured(
 ) -> Result<Arc<TopicConfig>, Refusal> {
     catalog.ensure(topic, queues).map_err(|error| match error {
         ChangeError::Create(error) => Refusal::new(ResponseCode::SystemError, error.to_string()),
-        ChangeError::Stage(error) => refusal_of(error),
+        ChangeError::Stage(error) => not_stored(error),
     })?;
     let gone = || Refusal::new(ResponseCode::SystemError, format!("topic[{topic}] not exist"));
     catalog.get(topic).ok_or_else(gone)
-}
-
-/// What a client hears where the store does not take a message.
-pub(super) fn refusal_of(error: StageError) -> Refusal {
-    let code = match error {
-        StageError::Record(_) | StageError::Queue(_) | StageError::TooLong { .. } => {
-            ResponseCode::MessageIllegal
-        }
-        StageError::Overloaded { .. } | StageError::NoSegment => {
-            let remark = format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while: {error}");
-            return Refusal::new(ResponseCode::SystemBusy, remark);
-        }
-        StageError::Full | StageError::Poisoned(_) => ResponseCode::ServiceNotAvailable,
-    };
-    Refusal::new(code, error.to_string())
 }

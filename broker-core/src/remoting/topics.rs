@@ -1,9 +1,9 @@
 //! Topics and their settings: requests 17, 18, 21, 215, 305 and 351.
 
-use super::{BrokerSession, send};
+use super::BrokerSession;
 use crate::{
     acks::Acks,
-    answers::{Refusal, succeed, succeed_when_acked},
+    answers::{Refusal, not_stored, succeed, succeed_when_acked},
     catalog::{Catalog, ChangeError},
     light,
     lite::{LiteTopics, is_lite},
@@ -96,10 +96,10 @@ impl TopicRequests<'_> {
         // Which groups popped from it is forgotten with the topic.
         let retries = self.pop_retry_topics(&topic);
         if self.catalog.get(&topic).is_some_and(|topic| is_lite(&topic)) {
-            self.lite.end_all(&topic).map_err(send::refusal_of)?;
+            self.lite.end_all(&topic).map_err(not_stored)?;
         }
         if light::is_light(self.settings, &topic) {
-            let end = self.lite.end_queue(&topic).map_err(send::refusal_of)?;
+            let end = self.lite.end_queue(&topic).map_err(not_stored)?;
             succeed_when_acked(frame, session, end, self.acks.acked(), b"");
             return Ok(());
         }
@@ -179,8 +179,7 @@ impl TopicRequests<'_> {
 
     fn delete_one(&self, topic: &str) -> Result<LogOffset, Refusal> {
         let gone = |key: &halley_machine::offsets::Key| *key.1 == *topic;
-        let deleted =
-            self.progress.forget(gone, || self.catalog.delete_topic(topic)).map_err(send::refusal_of)?;
+        let deleted = self.progress.forget(gone, || self.catalog.delete_topic(topic)).map_err(not_stored)?;
         let Some(deleted) = deleted else { return Ok(0) };
         for (queue, end) in (0..).zip(&deleted.ends) {
             self.queues.reader.begin_at(topic, queue, *end);
@@ -207,7 +206,7 @@ impl TopicRequests<'_> {
 /// What an administrator hears where a change was not made.
 pub(super) fn refusal_of(error: ChangeError) -> Refusal {
     match error {
-        ChangeError::Stage(error) => send::refusal_of(error),
+        ChangeError::Stage(error) => not_stored(error),
         // Java's `RuntimeException`s become SYSTEM_ERROR.
         ChangeError::Create(error @ CreateError::Attribute(_)) => {
             Refusal::new(ResponseCode::SystemError, error.to_string())

@@ -1,7 +1,7 @@
 //! Ending transactions: request 37.
 
-use super::{BrokerSession, send::refusal_of, stored::Stored};
-use crate::answers::Refusal;
+use super::{BrokerSession, stored::Stored};
+use crate::answers::{Refusal, not_stored};
 use crate::transactions::{EndError, Transactions};
 use halley_model::RecordView;
 use halley_wire::{Frame, ResponseCode, request::EndTransaction};
@@ -32,6 +32,6 @@ fn refusal(error: EndError) -> Refusal {
             Refusal::new(ResponseCode::SystemError, error.to_string())
         }
         EndError::TooLate => Refusal::new(ResponseCode::IllegalOperation, error.to_string()),
-        EndError::Stage(error) => refusal_of(error),
+        EndError::Stage(error) => not_stored(error),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{LATE_MAX, PopRequests, no_topic, refuse, reply, until, waiting::Request, waiting::Waiting};
 use crate::{
-    answers::{Refusal, answer, request_of},
+    answers::{Refusal, answer, not_stored, request_of},
     clock,
     lite::{
         is_lite,
@@ -10,7 +10,7 @@ use crate::{
     },
     pop::{polling::PollingFull, take::Cold},
     queues::Source,
-    remoting::{BrokerSession, send},
+    remoting::BrokerSession,
 };
 use halley_machine::{attributes, pop::RECORDS_MAX};
 use halley_model::GroupName;
@@ -115,7 +115,7 @@ impl PopRequests<'_> {
             return refused(ResponseCode::InvalidParameter, remark);
         }
         let group = GroupName::new(&header.consumer_group)?;
-        let Some(config) = self.catalog.ensure_group(&group).map_err(send::refusal_of)? else {
+        let Some(config) = self.catalog.ensure_group(&group).map_err(not_stored)? else {
             let remark = format!("subscription group [{group}] not exist");
             return refused(ResponseCode::SubscriptionGroupNotExist, remark);
         };
