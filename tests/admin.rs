@@ -6,12 +6,15 @@ mod common;
 
 use common::{
     Rocketmq, Server, clients, eventually,
-    mqadmin::{mqadmin, tools},
+    mqadmin::{mqadmin, mqadmin_at, tools},
+    oracle::Oracle,
 };
 use std::{
+    fs,
     path::Path,
     process::{Child, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 /// JVMs are started by one test at a time: where several start at once, clients time out.
@@ -234,4 +237,47 @@ fn settings_and_figures() {
     let namesrv = server.namesrv.to_string();
     let refused = Rocketmq::Java5.run(&clients, &["produce", &namesrv, "NEW", "1"]).unwrap_err();
     assert!(refused.contains("NEW") || refused.contains("17"), "{refused}");
+}
+
+/// Commands of what Halley has nothing of: cold data of the page cache, RocksDB, epochs of a controller.
+const NOT_SERVED: [&str; 7] = [
+    "getBrokerEpoch",
+    "getColdDataFlowCtrInfo",
+    "updateColdDataFlowCtrGroupConfig",
+    "removeColdDataFlowCtrGroupConfig",
+    "setCommitLogReadAheadMode",
+    "checkRocksdbCqWriteProgress",
+    "switchTimerEngine",
+];
+
+#[test]
+fn commands_succeed_where_they_do_with_rocketmq() {
+    let (Some(jars), _alone) = (tools(), alone()) else { return };
+    let Some(oracle) = Oracle::start("") else { return };
+    let server = Server::start("");
+    let commands =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admin/commands.txt")).unwrap();
+    let run = |namesrv, broker| {
+        let folder = tempfile::tempdir().unwrap();
+        let topics = r#"[{"topicName":"TL1","readQueueNums":2,"writeQueueNums":2,"perm":6}]"#;
+        fs::write(folder.path().join("topics.json"), topics).unwrap();
+        fs::write(folder.path().join("groups.json"), r#"[{"groupName":"GL1","retryMaxTimes":3}]"#).unwrap();
+        let commands = commands.replace("DIR", &folder.path().display().to_string());
+        let lines: Vec<_> = commands.lines().filter(|line| !line.starts_with('#')).collect();
+        mqadmin_at(&jars, namesrv, broker, &lines)
+    };
+    let (ours, theirs) = thread::scope(|scope| {
+        let theirs = scope.spawn(|| run(oracle.namesrv, oracle.broker));
+        (run(server.namesrv, server.broker), theirs.join().unwrap())
+    });
+    let failed = |answer: &str| answer.contains("Exception");
+    let commands = commands.lines().filter(|line| !line.starts_with('#'));
+    for (command, (ours, theirs)) in commands.zip(ours.iter().zip(&theirs)) {
+        let name = command.split(' ').next().unwrap();
+        if NOT_SERVED.contains(&name) {
+            assert!(ours.contains("CODE: 3 "), "{command}: {ours}");
+        } else {
+            assert!(!failed(ours) || failed(theirs), "{command}\nHalley: {ours}\nRocketMQ: {theirs}");
+        }
+    }
 }

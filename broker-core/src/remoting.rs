@@ -266,9 +266,10 @@ impl Remoting {
             | BrokerCode::CleanUnusedTopic
             | BrokerCode::DeleteExpiredCommitLog
             | BrokerCode::NotifyMinBrokerIdChange
+            | BrokerCode::PopRollback
             | BrokerCode::ResetMasterFlushOffset => {
                 // There is no index file of its own for a queue, what is left of a deleted topic goes with its segments,
-                // only a replica has a master, and only one stands in for another broker.
+                // POP keeps nothing elsewhere, only a replica has a master, and only one stands in for another broker.
                 succeed(frame, session, &[], b"");
                 Ok(())
             }

@@ -24,6 +24,11 @@ pub fn tools() -> Option<PathBuf> {
 
 /// Runs `mqadmin` once for each line, all in one JVM; what each printed. `NS` and `BROKER` stand for the server's addresses.
 pub fn mqadmin(jars: &Path, server: &Server, lines: &[&str]) -> Vec<String> {
+    mqadmin_at(jars, server.namesrv, server.broker, lines)
+}
+
+/// The same, of a broker and name server at these addresses.
+pub fn mqadmin_at(jars: &Path, namesrv: SocketAddr, broker: SocketAddr, lines: &[&str]) -> Vec<String> {
     let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admin/MqAdmin.java");
     let mut child = Command::new("java")
         .args(["-XX:TieredStopAtLevel=1", "-Duser.home=/nonexistent", "-cp"])
@@ -36,8 +41,8 @@ pub fn mqadmin(jars: &Path, server: &Server, lines: &[&str]) -> Vec<String> {
         .unwrap();
     let mut input = String::new();
     for line in lines {
-        let line = line.replace("NS", &server.namesrv.to_string());
-        input += &line.replace("BROKER", &server.broker.to_string()).replace(' ', "\t");
+        let line = line.replace("NS", &namesrv.to_string());
+        input += &line.replace("BROKER", &broker.to_string()).replace(' ', "\t");
         input.push('\n');
     }
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();

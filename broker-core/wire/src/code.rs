@@ -198,6 +198,8 @@ codes! {
         GetLiteGroupInfo = 200_078,
         /// Tell clients again of the lite topics with messages.
         TriggerLiteDispatch = 200_079,
+        /// What POP keeps in RocksDB is to move into files.
+        PopRollback = 200_056,
         /// Several popped messages were consumed.
         BatchAckMessage = 200_151,
         /// Take back a timer message that is not yet delivered.

@@ -55,6 +55,7 @@ final class RemoteBroker extends BrokerController {
             case "getMinOffsetInQueue":
                 return admin().minOffset(queueOf(arguments));
             case "dispatchBehindBytes":
+            case "getStateMachineVersion":
                 return 0L;
             default:
                 throw new UnsupportedOperationException("the store of a broker elsewhere: " + method.getName());
