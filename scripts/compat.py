@@ -123,7 +123,7 @@ def rows(text):
     found = []
     for line in text.splitlines():
         if line.startswith("|") and not line.startswith("| ---"):
-            cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
             found.append(cells if len(cells) > 3 else [" | ".join(cells[1:])])
     return found
 
