@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The figures of docs/performance.md: the same loads against a real RocketMQ 5.5.0 and against Halley, in turn. Needs a JDK 17 and
-# Maven; about eight minutes; only loopback.
+# Maven; about ten minutes; only loopback.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release --locked
@@ -60,4 +60,34 @@ until grep -q ready "$work/log"; do sleep 0.001; done
 for _ in 1 2; do
   echo "== RocketMQ, synced"; "$halley" bench send --connections 1 --peer "127.0.0.1:$ns" --warmup 4 --server-pid "$rocketmq_pid"
   echo "== Halley, synced"; "$halley" bench send --connections 1 --server-pid "$halley_pid"
+done
+
+# Topics: RocketMQ gets a fiftieth of them, since each of its queues is a file of 6 MB.
+kill "$halley_pid"
+wait "$halley_pid" || true
+echo "server: {data: $work/topics, durability: os}" >"$work/halley.yaml"
+serve_topics() {
+  "$halley" serve --config "$work/halley.yaml" 2>"$work/log" &
+  halley_pid=$!
+  until grep -q ready "$work/log"; do sleep 0.001; done
+}
+serve_topics
+echo "== RocketMQ"; "$halley" bench topics --topics 2000 --peer "127.0.0.1:$ns" --server-pid "$rocketmq_pid"
+echo "files: $(ls "/proc/$rocketmq_pid/map_files" | wc -l) mapped"
+echo "== Halley"; "$halley" bench topics --topics 100000 --server-pid "$halley_pid"
+sleep 3
+grep VmRSS "/proc/$halley_pid/status"
+echo "files: $(find "$work/topics" -type f | wc -l)"
+kill -9 "$halley_pid"
+wait "$halley_pid" || true
+started=$(date +%s%N)
+serve_topics
+echo "restart after kill -9: $((($(date +%s%N) - started) / 1000000)) ms"
+grep VmRSS "/proc/$halley_pid/status"
+
+# SQL92 alone, in one process each.
+jars=${HALLEY_TEST_HOME:-$HOME/.cache/halley-test}/rocketmq-5.5.0/lib
+for _ in 1 2 3; do
+  echo "== RocketMQ"; java -cp "$jars/*" bench/Sql92.java bench/sql92.txt
+  echo "== Halley"; "$halley" bench filter
 done

@@ -41,6 +41,13 @@ impl Site<'_> {
         ran.unwrap_or_else(|output| panic!("{arguments:?}: {output}"))
     }
 
+    /// A producer of the transactions' group answers so many checks: one that came before it was there comes again half a
+    /// minute later, or a minute.
+    fn answer_checks(&self, count: &str) {
+        let answers = ["--decide", "commit", "--answer", "commit", "--checks", count, "--timeout-s", "180"];
+        self.run("transact", &[&["money", "1"], &answers[..]].concat());
+    }
+
     fn consume(&self, topic: &str, group: &str, count: usize) -> Vec<Value> {
         let lines = self.run("consume", &[topic, group, "--expect", &count.to_string()]);
         lines.into_iter().filter(|line| line.get("body").is_some()).collect()
@@ -264,8 +271,7 @@ fn a_stopped_rocketmq_goes_on_in_halley_and_back() {
     check_delayed(&delayed, "timer", 30_000, 2);
     site.pop_exactly("popped", "workers", &["p1", "p3"]);
     // The producer is asked about the two that it left open.
-    let asked =
-        site.run("transact", &["money", "1", "--decide", "commit", "--answer", "commit", "--checks", "2"]);
+    let asked = site.answer_checks("2");
     assert_eq!(asked.iter().filter(|line| line.get("checked").is_some()).count(), 2, "{asked:?}");
     assert_eq!(site.consume("money", "bank", 4).len(), 4);
     assert_eq!(site.consume("audit", "auditors", 9).len(), 9);
@@ -305,8 +311,7 @@ fn a_stopped_rocketmq_goes_on_in_halley_and_back() {
     check_delayed(&delayed, "level", 30_000, 1);
     check_delayed(&delayed, "timer", 30_000, 1);
     site.pop_exactly("popped", "workers", &[&unacknowledged]);
-    let asked =
-        site.run("transact", &["money", "1", "--decide", "commit", "--answer", "commit", "--checks", "1"]);
+    let asked = site.answer_checks("1");
     assert_eq!(asked.iter().filter(|line| line.get("checked").is_some()).count(), 1, "{asked:?}");
     assert_eq!(site.consume("money", "bank", 2).len(), 2);
 }
@@ -349,8 +354,7 @@ fn a_killed_rocketmq_goes_on_in_halley() {
     halley.kill();
     halley.restart();
     assert_eq!(site.offsets("orders", "billing"), offsets);
-    let asked =
-        site.run("transact", &["money", "1", "--decide", "commit", "--answer", "commit", "--checks", "1"]);
+    let asked = site.answer_checks("1");
     assert_eq!(asked.iter().filter(|line| line.get("checked").is_some()).count(), 1, "{asked:?}");
     assert!(halley.terminate().success());
     assert!(files_of(&store) == before, "RocketMQ's files are as they were");
@@ -382,8 +386,7 @@ fn a_killed_rocketmq_4_9_goes_on_in_halley() {
     assert_eq!(site.offsets("orders", "billing"), offsets);
     assert_eq!(site.run("query", &["orders", "--key", "k7"]).len(), 1);
     assert_eq!(site.consume("orders", "billing", 20).len(), 20);
-    let asked =
-        site.run("transact", &["money", "1", "--decide", "commit", "--answer", "commit", "--checks", "2"]);
+    let asked = site.answer_checks("2");
     assert_eq!(asked.iter().filter(|line| line.get("checked").is_some()).count(), 2, "{asked:?}");
     assert_eq!(site.consume("money", "bank", 4).len(), 4);
     check_delayed(&site.consume("later", "sleepers", 2), "level", 30_000, 2);

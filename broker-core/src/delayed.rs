@@ -18,6 +18,9 @@ const MESSAGES_MAX: usize = 256;
 /// About the most bytes delivered as one group; one message at least.
 const BYTES_MAX: usize = 1 << 20;
 
+/// Why a record that was seen is not there: somebody took a file away.
+const GONE: &str = "a message that waits is no longer in the log: put back the file that held it";
+
 /// How long to wait after the store refused, or could not be read.
 const RETRY_MS: Millis = 100;
 
@@ -117,6 +120,6 @@ impl Delayed {
 
     fn read(&self, timer: Timer) -> Result<Bytes, Error> {
         let record = self.queues.reader.record_of(TIMER_TOPIC, 0, timer.offset())?;
-        Ok(record.expect("a timer was seen in the queue, which never shrinks"))
+        Ok(record.ok_or_else(|| ReadError::Damaged { at: timer.offset(), reason: GONE.to_owned() })?)
     }
 }

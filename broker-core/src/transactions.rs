@@ -236,7 +236,9 @@ impl Transactions {
 
     fn read(&self, offset: QueueOffset) -> Result<Bytes, ReadError> {
         let record = self.queues.reader.record_of(HALF_TOPIC, 0, offset)?;
-        Ok(record.expect("a half message was seen in the queue, which never shrinks"))
+        record.ok_or_else(|| {
+            damaged(offset, "a half message is no longer in the log: put back the file that held it")
+        })
     }
 }
 
