@@ -43,9 +43,9 @@ impl Site<'_> {
 
     /// A producer of the transactions' group answers so many checks: one that came before it was there comes again half a
     /// minute later, or a minute.
-    fn answer_checks(&self, count: &str) {
+    fn answer_checks(&self, count: &str) -> Vec<Value> {
         let answers = ["--decide", "commit", "--answer", "commit", "--checks", count, "--timeout-s", "180"];
-        self.run("transact", &[&["money", "1"], &answers[..]].concat());
+        self.run("transact", &[&["money", "1"], &answers[..]].concat())
     }
 
     fn consume(&self, topic: &str, group: &str, count: usize) -> Vec<Value> {
