@@ -11,7 +11,7 @@ use halley_model::RecordView;
 use halley_wire::{
     BrokerCode, Frame, ResponseCode, Serialize, batch, encode,
     reply::PullMessageResponse,
-    request::{PullMessage, SendForm, SendMessage, pull::flag},
+    request::{SendForm, SendMessage},
 };
 use hdrhistogram::Histogram;
 use std::{
@@ -148,25 +148,8 @@ async fn drain(broker: SocketAddr, topic: &str, queue: u32, count: u64) -> Resul
     let mut drained = Drained { messages: 0, latencies };
     let mut out = BytesMut::new();
     while drained.messages < count {
-        let header = PullMessage {
-            consumer_group: "bench".into(),
-            topic: topic.into(),
-            queue_id: queue as i32,
-            queue_offset: drained.messages as i64,
-            max_msg_nums: 32,
-            sys_flag: flag::SUBSCRIPTION,
-            commit_offset: 0,
-            suspend_timeout_millis: 0,
-            subscription: Some("*".into()),
-            sub_version: 0,
-            expression_type: Some("TAG".into()),
-            max_msg_bytes: None,
-            broker_name: None,
-            lite_topic: None,
-        };
         out.clear();
-        let request = remoting::request(BrokerCode::PullMessage, 1, Serialize::Binary);
-        encode::request(&mut out, request, &header.fields(), b"").map_err(Error::new)?;
+        remoting::pull(&mut out, topic, queue, drained.messages as i64, None)?;
         let asked = Instant::now();
         connection.write(&out).await?;
         let messages = &mut drained.messages;

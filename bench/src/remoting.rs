@@ -7,9 +7,9 @@ use halley_wire::{
     body::TopicRoute,
     encode::{self, ExtField, Request},
     frame,
-    request::{CreateTopic, GetRouteInfo, SendForm, SendMessage},
+    request::{CreateTopic, GetRouteInfo, PullMessage, SendForm, SendMessage, pull::flag},
 };
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -154,4 +154,32 @@ pub(crate) fn send(
     };
     let request = request(BrokerCode::SendMessageV2, 1, Serialize::Binary);
     encode::request(out, request, &header.fields(SendForm::Short, properties), body).map_err(Error::new)
+}
+
+/// Appends a request to pull a batch of 32, which waits so long for a first message.
+pub(crate) fn pull(
+    out: &mut BytesMut,
+    topic: &str,
+    queue: u32,
+    offset: i64,
+    suspend: Option<Duration>,
+) -> Result<(), Error> {
+    let header = PullMessage {
+        consumer_group: "bench".into(),
+        topic: topic.into(),
+        queue_id: i32::try_from(queue).map_err(Error::new)?,
+        queue_offset: offset,
+        max_msg_nums: 32,
+        sys_flag: flag::SUBSCRIPTION | if suspend.is_some() { flag::SUSPEND } else { 0 },
+        commit_offset: 0,
+        suspend_timeout_millis: suspend.map_or(0, |suspend| suspend.as_millis() as i64),
+        subscription: Some("*".into()),
+        sub_version: 0,
+        expression_type: Some("TAG".into()),
+        max_msg_bytes: None,
+        broker_name: None,
+        lite_topic: None,
+    };
+    let request = request(BrokerCode::PullMessage, 1, Serialize::Binary);
+    encode::request(out, request, &header.fields(), b"").map_err(Error::new)
 }

@@ -9,11 +9,7 @@ use crate::{
 use bytes::BytesMut;
 use clap::Args;
 use halley_model::RecordView;
-use halley_wire::{
-    BrokerCode, Frame, ResponseCode, Serialize, encode,
-    reply::PullMessageResponse,
-    request::{PullMessage, pull::flag},
-};
+use halley_wire::{Frame, ResponseCode, reply::PullMessageResponse};
 use hdrhistogram::Histogram;
 use std::{
     net::SocketAddr,
@@ -152,25 +148,8 @@ async fn receive(broker: SocketAddr, topic: &str, queue: u32, count: u64) -> Res
     let mut out = BytesMut::new();
     let mut next = 0;
     while next < count as i64 {
-        let header = PullMessage {
-            consumer_group: "bench".into(),
-            topic: topic.into(),
-            queue_id: queue as i32,
-            queue_offset: next,
-            max_msg_nums: 32,
-            sys_flag: flag::SUBSCRIPTION | flag::SUSPEND,
-            commit_offset: 0,
-            suspend_timeout_millis: 15_000,
-            subscription: Some("*".into()),
-            sub_version: 0,
-            expression_type: Some("TAG".into()),
-            max_msg_bytes: None,
-            broker_name: None,
-            lite_topic: None,
-        };
         out.clear();
-        let request = remoting::request(BrokerCode::PullMessage, 1, Serialize::Binary);
-        encode::request(&mut out, request, &header.fields(), b"").map_err(Error::new)?;
+        remoting::pull(&mut out, topic, queue, next, Some(Duration::from_secs(15)))?;
         connection.write(&out).await?;
         while connection.read(|frame| take(frame, &mut next, &mut late)).await? == 0 {}
     }

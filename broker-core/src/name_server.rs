@@ -94,7 +94,10 @@ impl Service for NameRequests {
             if frame.is_reply() {
                 continue;
             }
-            session.state.count(&self.metrics.requests, &frame, || kind(frame.code));
+            session.state.count(&self.metrics.requests, &frame, || Kind {
+                role: "name_server",
+                name: NamesrvCode::of(frame.code).name(),
+            });
             if let Err(refusal) = self.dispatch(&frame, session) {
                 refuse(&frame, session, &refusal, &[]);
             }
@@ -117,15 +120,6 @@ impl Service for NameRequests {
     fn closed(&self, session: &mut NameSession) {
         self.names.closed(session.info.id);
     }
-}
-
-/// How a request is counted.
-fn kind(code: i32) -> Kind {
-    let name = match NamesrvCode::of(code) {
-        NamesrvCode::Unknown(_) => None,
-        known => Some(format!("{known:?}")),
-    };
-    Kind { role: "name_server", name }
 }
 
 impl NameRequests {

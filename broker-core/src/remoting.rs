@@ -113,7 +113,10 @@ impl Service for Remoting {
                     if frame.is_reply() {
                         self.asks.answered(session.info.id, &frame);
                     } else {
-                        session.state.tally.count(&self.metrics.requests, &frame, || kind(frame.code));
+                        session.state.tally.count(&self.metrics.requests, &frame, || Kind {
+                            role: "broker",
+                            name: BrokerCode::of(frame.code).name(),
+                        });
                         self.dispatch(&frame, session, &mut sends);
                     }
                 }
@@ -157,15 +160,6 @@ impl Service for Remoting {
         self.members.closed(session.info.id);
         self.asks.closed(session.info.id);
     }
-}
-
-/// How a request is counted.
-fn kind(code: i32) -> Kind {
-    let name = match BrokerCode::of(code) {
-        BrokerCode::Unknown(_) => None,
-        known => Some(format!("{known:?}")),
-    };
-    Kind { role: "broker", name }
 }
 
 /// What refusals of this request tell too.

@@ -29,18 +29,18 @@ pub(crate) struct RequestCounts {
 struct Labels {
     role: &'static str,
     code: i32,
-    request: String,
+    request: &'static str,
     language: &'static str,
     version: i32,
 }
 
 /// A request's kind as the one who serves it knows it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
     /// `broker` or `name_server`.
     pub(crate) role: &'static str,
     /// Its name; `None` for codes that are not served, all of which are counted as code −1.
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<&'static str>,
 }
 
 impl RequestCounts {
@@ -51,7 +51,7 @@ impl RequestCounts {
 
     fn counter(&self, kind: Kind, code: i32, client: Client) -> Counter {
         let (language, version) = self.known(client);
-        let (code, request) = kind.name.map_or((-1, "unknown".to_owned()), |name| (code, name));
+        let (code, request) = kind.name.map_or((-1, "unknown"), |name| (code, name));
         let labels = Labels { role: kind.role, code, request, language: language::name(language), version };
         self.family.get_or_create(&labels).clone()
     }
@@ -100,13 +100,13 @@ mod tests {
     use halley_wire::frame::{self, Limits};
     use prometheus_client::encoding::text::encode;
 
-    fn count(tally: &mut Tally, counts: &RequestCounts, json: &str, name: Option<&str>) {
+    fn count(tally: &mut Tally, counts: &RequestCounts, json: &str, name: Option<&'static str>) {
         let header = u32::try_from(json.len()).unwrap();
         let mut bytes = (header + 4).to_be_bytes().to_vec();
         bytes.extend_from_slice(&header.to_be_bytes());
         bytes.extend_from_slice(json.as_bytes());
         let (frame, _) = frame::decode(&bytes, &Limits::default()).unwrap().unwrap();
-        tally.count(counts, &frame, || Kind { role: "broker", name: name.map(str::to_owned) });
+        tally.count(counts, &frame, || Kind { role: "broker", name });
     }
 
     fn text(counts: &RequestCounts) -> String {

@@ -366,11 +366,15 @@ impl Sink {
     }
 }
 
+/// Where the scripts install what tests need.
+pub fn home() -> Option<PathBuf> {
+    let home = std::env::var_os("HALLEY_TEST_HOME").map(PathBuf::from);
+    home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/halley-test")))
+}
+
 /// The folder of the official clients, or `None` with a line that says how to get them. In CI they must be there.
 pub fn clients() -> Option<PathBuf> {
-    let home = std::env::var_os("HALLEY_TEST_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/halley-test")))?;
-    let clients = home.join("clients");
+    let clients = home()?.join("clients");
     if clients.join("stamp").exists() {
         return Some(clients);
     }

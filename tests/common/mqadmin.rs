@@ -1,6 +1,6 @@
 //! The real `mqadmin` of RocketMQ 5.5.0.
 
-use super::Server;
+use super::{Server, home};
 use std::{
     io::Write,
     net::SocketAddr,
@@ -10,9 +10,7 @@ use std::{
 
 /// The jars of RocketMQ's tools, or `None` with a line that says how to get them.
 pub fn tools() -> Option<PathBuf> {
-    let home = std::env::var_os("HALLEY_TEST_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/halley-test")))?;
-    let installed = home.join("rocketmq-5.5.0");
+    let installed = home()?.join("rocketmq-5.5.0");
     if installed.join("ready").exists() {
         return Some(installed.join("lib"));
     }

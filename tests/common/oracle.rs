@@ -1,6 +1,6 @@
 //! A real RocketMQ 5.5.0 on free loopback ports, which says what is right.
 
-use super::{eventually, free_ports, remoting::Connection};
+use super::{eventually, free_ports, home, remoting::Connection};
 use halley_wire::{NamesrvCode, Serialize};
 use std::{
     net::{SocketAddr, TcpListener},
@@ -103,11 +103,6 @@ fn is_installed(version: &str) -> bool {
     let java = Command::new("java").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     java.is_ok_and(|status| status.success())
         && home().is_some_and(|home| home.join(format!("rocketmq-{version}/ready")).exists())
-}
-
-fn home() -> Option<PathBuf> {
-    let home = std::env::var_os("HALLEY_TEST_HOME").map(PathBuf::from);
-    home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/halley-test")))
 }
 
 /// A free port for the broker, which also takes the second port below and the next one.

@@ -316,14 +316,9 @@ impl PopQueue {
         popped: Millis,
         invisible: Millis,
     ) -> Option<Millis> {
-        if offset < self.next {
-            return None;
-        }
-        let visible = now.saturating_add(invisible);
-        if let Some(order) = &mut self.order {
-            order.hide(offset, popped, visible);
-        }
-        Some(visible.saturating_sub(popped))
+        self.hide_ordered(now, offset, popped, invisible, |order, visible| {
+            order.hide(offset, popped, visible)
+        })
     }
 
     /// Hides all messages that an ordered group was given last from `now` on for `invisible`; the attempt does not count. See
@@ -335,12 +330,23 @@ impl PopQueue {
         popped: Millis,
         invisible: Millis,
     ) -> Option<Millis> {
+        self.hide_ordered(now, offset, popped, invisible, |order, visible| order.suspend(popped, visible))
+    }
+
+    fn hide_ordered(
+        &mut self,
+        now: Millis,
+        offset: QueueOffset,
+        popped: Millis,
+        invisible: Millis,
+        hide: impl FnOnce(&mut OrderInfo, Millis),
+    ) -> Option<Millis> {
         if offset < self.next {
             return None;
         }
         let visible = now.saturating_add(invisible);
         if let Some(order) = &mut self.order {
-            order.suspend(popped, visible);
+            hide(order, visible);
         }
         Some(visible.saturating_sub(popped))
     }

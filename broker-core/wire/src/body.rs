@@ -26,6 +26,7 @@ pub use route::{BrokerData, QueueData, TopicRoute};
 use crate::{
     encode::{put_decimal, put_json_text},
     json::{self, BodyError},
+    request::MessageQueue,
 };
 use halley_model::DataVersion;
 use std::collections::BTreeMap;
@@ -115,6 +116,18 @@ impl Writer {
     /// As Java writes a `double` that is neither huge nor tiny.
     fn float(&mut self, number: f64) {
         self.out.extend_from_slice(format!("{number:?}").as_bytes());
+    }
+
+    /// A queue as it stands in bodies (`MessageQueue`).
+    fn queue(&mut self, queue: &MessageQueue) {
+        self.open(b'{');
+        self.member("brokerName");
+        self.text(&queue.broker_name);
+        self.member("queueId");
+        self.number(queue.queue_id);
+        self.member("topic");
+        self.text(&queue.topic);
+        self.close(b'}');
     }
 
     fn version(&mut self, version: DataVersion) {

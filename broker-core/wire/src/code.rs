@@ -24,6 +24,14 @@ macro_rules! codes {
                 }
             }
 
+            /// Its name; `None` for [`Self::Unknown`].
+            pub const fn name(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$variant => Some(stringify!($variant)),)+
+                    Self::Unknown(_) => None,
+                }
+            }
+
             /// The number on the wire.
             pub const fn number(self) -> i32 {
                 match self {

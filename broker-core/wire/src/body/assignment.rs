@@ -41,14 +41,7 @@ pub fn encode(queues: Option<&[MessageQueue]>, mode: RequestMode) -> Vec<u8> {
             json.element();
             json.open(b'{');
             json.member("messageQueue");
-            json.open(b'{');
-            json.member("brokerName");
-            json.text(&queue.broker_name);
-            json.member("queueId");
-            json.number(queue.queue_id);
-            json.member("topic");
-            json.text(&queue.topic);
-            json.close(b'}');
+            json.queue(queue);
             json.member("mode");
             json.text(mode.as_str());
             json.close(b'}');

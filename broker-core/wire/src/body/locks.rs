@@ -22,14 +22,7 @@ pub fn encode<'a>(locked: impl IntoIterator<Item = &'a MessageQueue>) -> Vec<u8>
     json.open(b'[');
     for queue in locked {
         json.element();
-        json.open(b'{');
-        json.member("brokerName");
-        json.text(&queue.broker_name);
-        json.member("queueId");
-        json.number(queue.queue_id);
-        json.member("topic");
-        json.text(&queue.topic);
-        json.close(b'}');
+        json.queue(queue);
     }
     json.close(b']');
     json.close(b'}');

@@ -359,17 +359,6 @@ pub fn encode_corrections(offsets: &BTreeMap<u64, i64>) -> Vec<u8> {
 }
 
 impl Writer {
-    fn queue(&mut self, queue: &MessageQueue) {
-        self.open(b'{');
-        self.member("brokerName");
-        self.text(&queue.broker_name);
-        self.member("queueId");
-        self.number(queue.queue_id);
-        self.member("topic");
-        self.text(&queue.topic);
-        self.close(b'}');
-    }
-
     fn queue_map<T>(
         &mut self,
         name: &str,
