@@ -142,6 +142,60 @@ impl Site<'_> {
         });
     }
 
+    /// Sends a message that is in light queues, too.
+    fn send_to_light(&self, queues: &str, body: &str) {
+        let properties = format!("INNER_MULTI_DISPATCH\x01{queues}\x02k\x01v\x02");
+        let fields = [
+            ("producerGroup", "p"),
+            ("topic", "lit"),
+            ("defaultTopic", "TBW102"),
+            ("defaultTopicQueueNums", "4"),
+            ("queueId", "0"),
+            ("sysFlag", "0"),
+            ("bornTimestamp", "1700000000000"),
+            ("flag", "0"),
+            ("properties", &properties),
+        ];
+        assert_eq!(self.ask(BrokerCode::SendMessage, &fields, body.as_bytes()).code, 0);
+    }
+
+    /// The bodies of all messages of a light queue.
+    fn light(&self, queue: &str) -> Vec<String> {
+        let fields = [
+            ("consumerGroup", "g"),
+            ("topic", queue),
+            ("queueId", "0"),
+            ("queueOffset", "0"),
+            ("maxMsgNums", "32"),
+            ("sysFlag", "4"),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", "0"),
+            ("subscription", "*"),
+            ("subVersion", "0"),
+        ];
+        let reply = self.ask(BrokerCode::PullMessage, &fields, b"");
+        let mut rest = &reply.body[..];
+        let mut bodies = Vec::new();
+        while !rest.is_empty() {
+            let record = halley_model::RecordView::parse(rest).unwrap();
+            bodies.push(String::from_utf8_lossy(record.body()).into_owned());
+            rest = &rest[record.total_len()..];
+        }
+        bodies
+    }
+
+    fn commit_light(&self, queue: &str, offset: u64) {
+        let offset = offset.to_string();
+        let fields =
+            [("consumerGroup", "%LMQ%g"), ("topic", queue), ("queueId", "0"), ("commitOffset", &offset[..])];
+        assert_eq!(self.ask(BrokerCode::UpdateConsumerOffset, &fields, b"").code, 0);
+    }
+
+    fn light_committed(&self, queue: &str) -> Option<u64> {
+        let fields = [("consumerGroup", "%LMQ%g"), ("topic", queue), ("queueId", "0")];
+        self.ask(BrokerCode::QueryConsumerOffset, &fields, b"").ext.get("offset")?.parse().ok()
+    }
+
     fn create_topic(&self, topic: &str, queues: &str) {
         self.run("create-topic", &[topic, "--queues", queues]);
     }
@@ -154,15 +208,18 @@ struct Popped {
     handle: String,
 }
 
-fn java(store: &Path) -> Option<Oracle> {
-    java_of("5.5.0", store)
+/// Switches light queues on; RocketMQ then keeps committed offsets in another file.
+const LIGHT: &str = "enableLmq=true\nenableMultiDispatch=true\n";
+
+fn java(store: &Path, more: &str) -> Option<Oracle> {
+    java_of("5.5.0", store, more)
 }
 
-fn java_of(version: &'static str, store: &Path) -> Option<Oracle> {
+fn java_of(version: &'static str, store: &Path, more: &str) -> Option<Oracle> {
     let store = store.display();
     let conf = format!(
         "storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\nmappedFileSizeCommitLog={FILE_BYTES}\n\
-         transactionCheckInterval=3000\ntransactionCheckMax=1000\n"
+         transactionCheckInterval=3000\ntransactionCheckMax=1000\n{more}"
     );
     Oracle::start_version(version, &conf)
 }
@@ -234,7 +291,7 @@ fn a_stopped_rocketmq_goes_on_in_halley_and_back() {
     let Some(clients) = clients() else { return };
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
-    let Some(oracle) = java(&store) else { return };
+    let Some(oracle) = java(&store, "") else { return };
     let site = Site { clients: &clients, namesrv: oracle.namesrv, broker: oracle.broker };
     site.create_topic("orders", "4");
     site.create_topic("popped", "1");
@@ -302,7 +359,7 @@ fn a_stopped_rocketmq_goes_on_in_halley_and_back() {
         (&2.into(), &1.into(), &1.into())
     );
     assert!(!export(&store, &out).status.success(), "nothing is written over");
-    let oracle = java(&out).unwrap();
+    let oracle = java(&out, "").unwrap();
     let site = Site { clients: &clients, namesrv: oracle.namesrv, broker: oracle.broker };
     assert_eq!(site.offsets("orders", "billing"), offsets);
     assert_eq!(site.consume("orders", "billing", 5).len(), 5);
@@ -321,7 +378,7 @@ fn a_killed_rocketmq_goes_on_in_halley() {
     let Some(clients) = clients() else { return };
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
-    let Some(oracle) = java(&store) else { return };
+    let Some(oracle) = java(&store, "") else { return };
     let site = Site { clients: &clients, namesrv: oracle.namesrv, broker: oracle.broker };
     site.create_topic("orders", "4");
     let sent = site.run("produce", &["orders", "100", "--body-size", "1500"]);
@@ -365,7 +422,7 @@ fn a_killed_rocketmq_4_9_goes_on_in_halley() {
     let Some(clients) = clients() else { return };
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
-    let Some(oracle) = java_of("4.9.7", &store) else { return };
+    let Some(oracle) = java_of("4.9.7", &store, "") else { return };
     let site = Site { clients: &clients, namesrv: oracle.namesrv, broker: oracle.broker };
     site.run("produce", &["orders", "60", "--body-size", "1500", "--key", "k{i}"]);
     assert_eq!(site.consume("orders", "billing", 60).len(), 60);
@@ -390,6 +447,46 @@ fn a_killed_rocketmq_4_9_goes_on_in_halley() {
     assert_eq!(asked.iter().filter(|line| line.get("checked").is_some()).count(), 2, "{asked:?}");
     assert_eq!(site.consume("money", "bank", 4).len(), 4);
     check_delayed(&site.consume("later", "sleepers", 2), "level", 30_000, 2);
+}
+
+#[test]
+fn light_queues_go_on_and_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, out) = (dir.path().join("store"), dir.path().join("out"));
+    let Some(oracle) = java(&store, LIGHT) else { return };
+    let site = Site { clients: Path::new(""), namesrv: oracle.namesrv, broker: oracle.broker };
+    for number in 0..3 {
+        site.send_to_light("%LMQ%a,%LMQ%b", &format!("both-{number}"));
+    }
+    site.send_to_light("%LMQ%b", "b");
+    site.commit_light("%LMQ%a", 2);
+    let check = |site: &Site<'_>, of_b: &[&str]| {
+        assert_eq!(site.light("%LMQ%a"), ["both-0", "both-1", "both-2"]);
+        eventually("the newest message", || site.light("%LMQ%b") == of_b);
+        assert_eq!(site.light_committed("%LMQ%a"), Some(2));
+    };
+    check(&site, &["both-0", "both-1", "both-2", "b"]);
+    drop(oracle);
+
+    let mut halley = Server::start_in(&store, "");
+    let site = Site { clients: Path::new(""), namesrv: halley.namesrv, broker: halley.broker };
+    assert_eq!(site.ask(BrokerCode::UpdateBrokerConfig, &[], LIGHT.as_bytes()).code, 0);
+    check(&site, &["both-0", "both-1", "both-2", "b"]);
+    site.send_to_light("%LMQ%b,%LMQ%c", "new");
+    site.commit_light("%LMQ%b", 1);
+    assert!(halley.terminate().success());
+    halley.restart();
+    let site = Site { clients: Path::new(""), namesrv: halley.namesrv, broker: halley.broker };
+    check(&site, &["both-0", "both-1", "both-2", "b", "new"]);
+    assert!(halley.terminate().success());
+
+    assert!(export(&store, &out).status.success());
+    let oracle = java(&out, LIGHT).unwrap();
+    let site = Site { clients: Path::new(""), namesrv: oracle.namesrv, broker: oracle.broker };
+    check(&site, &["both-0", "both-1", "both-2", "b", "new"]);
+    assert_eq!(site.light_committed("%LMQ%b"), Some(1));
+    site.send_to_light("%LMQ%c", "newer");
+    eventually("a light queue that goes on", || site.light("%LMQ%c") == ["new", "newer"]);
 }
 
 #[test]

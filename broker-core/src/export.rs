@@ -22,7 +22,7 @@ use halley_machine::{
     state::{STATE_TOPIC, Tables},
     transactions::CheckPolicy,
 };
-use halley_model::{DataVersion, QueueId, QueueOffset, RecordView};
+use halley_model::{DataVersion, LogOffset, QueueId, QueueOffset, RecordView, light};
 use halley_store::{Durability, LogReader, ReadError, disk::RealDisk};
 use halley_takeover::{config, is_internal};
 use halley_wire::{
@@ -200,13 +200,23 @@ impl<'a> Export<'a> {
         }
         self.report.messages += 1;
         self.report.bytes += record.total_len() as u64;
-        self.copy(record.bytes(), record)
+        let at = self.copy(record.bytes(), record)?;
+        let is_foreign = record.log_offset() < self.reader.foreign_end();
+        let of_rocketmq = light::positions_of_rocketmq(record).filter_map(Result::ok).filter(|_| is_foreign);
+        for (name, offset) in light::positions(record).filter(|_| !is_foreign).chain(of_rocketmq) {
+            let place = (name, light::QUEUE, offset);
+            if self.reader.is_indexed_at(record, place)? {
+                self.queues.add(place, record, at)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Writes a record, with the physical offset that it gets, and the entry of its queue.
-    fn copy(&mut self, bytes: &[u8], record: &RecordView<'_>) -> Result<(), ExportError> {
+    /// Writes a record and the entry of its queue; where it lies.
+    fn copy(&mut self, bytes: &[u8], record: &RecordView<'_>) -> Result<LogOffset, ExportError> {
         let at = self.log.append(bytes)?;
-        self.queues.add(record, at)
+        self.queues.add((record.topic(), record.queue(), record.queue_offset()), record, at)?;
+        Ok(at)
     }
 
     fn config(&mut self, tables: &Tables) -> Result<(), ExportError> {
@@ -251,7 +261,12 @@ impl<'a> Export<'a> {
             queues.insert(u64::from(*queue), next as i64);
             self.report.offsets += 1;
         }
-        write_file(&dir.join(config::OFFSETS), &progress::encode_all_offsets(version, &offsets))
+        let offsets = progress::encode_all_offsets(version, &offsets);
+        if self.reader.light_queues() > 0 {
+            // A broker with light queues reads only this one.
+            write_file(&dir.join(config::LIGHT_OFFSETS), &offsets)?;
+        }
+        write_file(&dir.join(config::OFFSETS), &offsets)
     }
 }
 

@@ -49,6 +49,43 @@ pub fn positions<'a>(record: &RecordView<'a>) -> impl Iterator<Item = (&'a str, 
         .filter_map(|(name, offset)| Some((name?, offset.parse().ok()?)))
 }
 
+/// As [`positions`], of a record in RocketMQ's log: there the property is one of many, and offsets stand only for queues that
+/// the record is in (`ConsumeQueue.multiDispatchLmqQueue`, 5.5). `Err` with a name that is no light queue's: up to 5.3 each
+/// could be there.
+pub fn positions_of_rocketmq<'a>(
+    record: &RecordView<'a>,
+) -> impl Iterator<Item = Result<(&'a str, QueueOffset), &'a str>> {
+    let topic = record.topic();
+    // Messages that are sent back keep their properties.
+    let is_sent = !topic.starts_with(name::RETRY_PREFIX)
+        && !topic.starts_with("rmq_sys_")
+        && topic != "SCHEDULE_TOPIC_XXXX";
+    let lists = record
+        .property(property::MULTI_DISPATCH)
+        .zip(record.property(property::MULTI_QUEUE_OFFSETS))
+        .filter(|_| is_sent);
+    let (names, offsets) = lists.unwrap_or_default();
+    names.split(',').zip(offsets.split(',')).filter_map(move |(name, offset)| {
+        let offset = offset.parse().ok()?;
+        match () {
+            () if name.contains('/') => None,
+            () if !is_light(name) => Some(Err(name)),
+            () => can_hold(name, topic).then_some(Ok((name, offset))),
+        }
+    })
+}
+
+/// The offset of a record in a queue that it is known to be in, whoever wrote it.
+pub fn position_of(record: &RecordView<'_>, topic: &str, queue: QueueId) -> Option<QueueOffset> {
+    position_in(record, topic, queue).or_else(|| position_in_rocketmqs(record, topic))
+}
+
+/// As [`position_in`] for a light queue, of a record in RocketMQ's log.
+pub fn position_in_rocketmqs(record: &RecordView<'_>, topic: &str) -> Option<QueueOffset> {
+    let mut positions = positions_of_rocketmq(record).filter_map(Result::ok);
+    positions.find(|(name, _)| *name == topic).map(|(_, offset)| offset)
+}
+
 /// The record's offset in a queue, be it its own or a light one; `None` where it is not in it.
 pub fn position_in(record: &RecordView<'_>, topic: &str, queue: QueueId) -> Option<QueueOffset> {
     if record.queue() == queue && record.topic() == topic {
@@ -126,6 +163,42 @@ mod tests {
         assert!(
             !is_marked(b"") && !is_marked(b"XINNER_MULTI_QUEUE_OFFSET\x015\x02") && !is_marked(b"a\x015\x02")
         );
+    }
+
+    #[test]
+    fn in_rocketmqs_log_the_property_is_anywhere() {
+        let bytes = |topic, properties: &[u8]| {
+            let host = "127.0.0.1:10911".parse().unwrap();
+            let mut bytes = Vec::new();
+            let body = RecordBody {
+                topic,
+                queue: 0,
+                flag: 0,
+                system_flag: 0,
+                born: 0,
+                born_host: host,
+                reconsume_times: 0,
+                prepared_offset: 0,
+                body: b"x",
+                properties,
+                dispatched: false,
+            };
+            body.encode(&Place { queue_offset: 9, log_offset: 0, stored: 0, store_host: host }, &mut bytes);
+            bytes
+        };
+        let properties = b"INNER_MULTI_QUEUE_OFFSET\x015,,70,2\x02INNER_MULTI_DISPATCH\x01%LMQ%a,b,%LMQ%c,%LMQ%d/e\x02k\x01v\x02";
+        let record = bytes("t", properties);
+        let record = RecordView::parse(&record).unwrap();
+        let found: Vec<_> = positions_of_rocketmq(&record).collect();
+        assert_eq!(found, [Ok(("%LMQ%a", 5)), Ok(("%LMQ%c", 70))]);
+        assert_eq!(position_in(&record, "%LMQ%c", QUEUE), None, "it could be a producer's own property");
+        assert_eq!(position_of(&record, "%LMQ%c", QUEUE), Some(70));
+        assert_eq!(position_of(&record, "t", 0), Some(9));
+        let retried = bytes("%RETRY%g", properties);
+        assert_eq!(positions_of_rocketmq(&RecordView::parse(&retried).unwrap()).count(), 0);
+        let other = bytes("t", b"INNER_MULTI_QUEUE_OFFSET\x015\x02INNER_MULTI_DISPATCH\x01b\x02");
+        let other = RecordView::parse(&other).unwrap();
+        assert_eq!(positions_of_rocketmq(&other).next(), Some(Err("b")));
     }
 
     #[test]

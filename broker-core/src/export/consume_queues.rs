@@ -32,9 +32,13 @@ impl ConsumeQueues {
         Self { dir, held: BTreeMap::new(), held_bytes: 0, ends: Ends::new() }
     }
 
-    /// The entry of a record that lies at `at`. Records of a queue come one after another.
-    pub(super) fn add(&mut self, record: &RecordView<'_>, at: LogOffset) -> Result<(), ExportError> {
-        let (topic, queue, offset) = (record.topic(), record.queue(), record.queue_offset());
+    /// The entry of a record that lies at `at`, in a queue. Records of a queue come one after another.
+    pub(super) fn add(
+        &mut self,
+        (topic, queue, offset): (&str, QueueId, QueueOffset),
+        record: &RecordView<'_>,
+        at: LogOffset,
+    ) -> Result<(), ExportError> {
         let key = (topic.to_owned(), queue);
         let entry =
             consume_queue::entry(at, record.total_len() as u32, tag::code_of(record.properties()).into());

@@ -124,7 +124,7 @@ impl Export<'_> {
         let mut bytes = Vec::new();
         body.encode(&place, &mut bytes);
         *next += 1;
-        self.copy(&bytes, &parse(&bytes)?)
+        self.copy(&bytes, &parse(&bytes)?).map(drop)
     }
 
     fn record(&self, topic: &str, offset: QueueOffset) -> Result<Bytes, ExportError> {

@@ -373,7 +373,7 @@ pub(crate) fn pass_on(polling: &Polling, pop: &Pop, taken: &Taken) {
 fn offsets_of(found: &Found, sparse: Option<(&TopicName, QueueId)>) -> Vec<QueueOffset> {
     if let Some((topic, queue)) = sparse {
         let records = found.runs.iter().flat_map(|run| records_of(run));
-        return records.filter_map(|record| light::position_in(&record, topic, queue)).collect();
+        return records.filter_map(|record| light::position_of(&record, topic, queue)).collect();
     }
     (found.next - found.records as u64..found.next).collect()
 }

@@ -84,8 +84,20 @@ impl Files {
         self.read(config::REQUEST_MODES, config::request_modes)
     }
 
+    /// Committed offsets. Where light queues were switched on or off there are two files, and only the one written last is
+    /// kept up to date.
     pub(super) fn offsets(&self) -> Result<Offsets, TakeoverError> {
-        self.read(config::OFFSETS, config::offsets)
+        let written = |name| {
+            let of = |name: &str| fs::metadata(self.root.join("config").join(name)).ok()?.modified().ok();
+            of(name).max(of(&format!("{name}.bak")))
+        };
+        let light = written(config::LIGHT_OFFSETS);
+        let name = if light.is_some() && light >= written(config::OFFSETS) {
+            config::LIGHT_OFFSETS
+        } else {
+            config::OFFSETS
+        };
+        self.read(name, config::offsets)
     }
 
     pub(super) fn delays(&self) -> Result<BTreeMap<u8, QueueOffset>, TakeoverError> {

@@ -15,7 +15,7 @@ use crate::{
     segment::Segment,
 };
 use halley_model::{
-    LogOffset, RecordView,
+    LogOffset, RecordView, light,
     record::{MAGIC_V1, MAGIC_V2, RECORD_BYTES_MIN, flag},
 };
 use std::ops::ControlFlow;
@@ -31,9 +31,6 @@ const READ_BYTES: usize = 1 << 20;
 
 /// The bit of a record that holds several messages (`MessageSysFlag.INNER_BATCH_FLAG`, 5.5).
 const INNER_BATCH: i32 = 1 << 7;
-
-/// The property of a record that is in further queues (`MessageConst.PROPERTY_INNER_MULTI_DISPATCH`, 5.5).
-const MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
 
 /// Why there is no further record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,10 +136,8 @@ pub fn is_queued(record: &RecordView<'_>) -> Result<bool, &'static str> {
             "it holds several messages as one record (queue type BatchCQ), which Halley does not read",
         );
     }
-    if record.property(MULTI_DISPATCH).is_some() {
-        return Err(
-            "it is in further queues (light message queues), which Halley does not read from RocketMQ's log",
-        );
+    if light::positions_of_rocketmq(record).any(|position| position.is_err()) {
+        return Err("it is in queues of other topics than its own, which are no light message queues");
     }
     Ok(!matches!(record.system_flag() & flag::TRANSACTION, 4 | 12))
 }

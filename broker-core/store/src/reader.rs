@@ -178,8 +178,11 @@ impl<D: Disk> LogReader<D> {
         }
         self.damaged_lookups.fetch_add(1, Ordering::Relaxed);
         let wanted = out.len().saturating_add(entries_max);
+        let is_foreign = segment.foreign.is_some();
         let scanned = self.scan_segment(&segment, segment.base, self.end(), &mut |record| {
-            if let Some(queue_offset) = light::position_in(record, topic, queue)
+            let found = light::position_in(record, topic, queue);
+            let found = found.or_else(|| light::position_in_rocketmqs(record, topic).filter(|_| is_foreign));
+            if let Some(queue_offset) = found
                 && queue_offset >= from
             {
                 out.push(entry_of(record, queue_offset));
@@ -304,8 +307,17 @@ impl<D: Disk> LogReader<D> {
 
     /// Whether the queue index knows this record. Bytes inside a message's body can look like a record of any place.
     pub fn is_indexed(&self, record: &RecordView<'_>) -> Result<bool, ReadError> {
+        self.is_indexed_at(record, (record.topic(), record.queue(), record.queue_offset()))
+    }
+
+    /// Whether a record is what a queue, perhaps not its own, has at this offset.
+    pub fn is_indexed_at(
+        &self,
+        record: &RecordView<'_>,
+        (topic, queue, offset): (&str, QueueId, QueueOffset),
+    ) -> Result<bool, ReadError> {
         let mut entries = Vec::with_capacity(1);
-        self.lookup(record.topic(), record.queue(), record.queue_offset(), 1, &mut entries)?;
+        self.lookup(topic, queue, offset, 1, &mut entries)?;
         Ok(entries.first().is_some_and(|entry| entry.log_offset == record.log_offset()))
     }
 

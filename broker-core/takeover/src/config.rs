@@ -14,6 +14,8 @@ pub const TOPICS: &str = "topics.json";
 pub const GROUPS: &str = "subscriptionGroup.json";
 /// Committed offsets (`ConsumerOffsetManager`).
 pub const OFFSETS: &str = "consumerOffset.json";
+/// Committed offsets of a broker with light queues, in place of [`OFFSETS`] (`LmqConsumerOffsetManager`).
+pub const LIGHT_OFFSETS: &str = "lmqConsumerOffset.json";
 /// How far each delay level is delivered (`ScheduleMessageService`).
 pub const DELAYS: &str = "delayOffset.json";
 /// How groups get topics' messages (`MessageRequestModeManager`).

@@ -250,6 +250,61 @@ fn a_queue_may_begin_anywhere_and_anew() {
 }
 
 #[test]
+fn light_queues_go_on() {
+    let mut java = Java::new(0);
+    let mut stored = Vec::new();
+    for number in 0..40 {
+        let offsets = format!("INNER_MULTI_QUEUE_OFFSET\x01{number},,{}\x02", number + 3);
+        let lists = format!("{offsets}INNER_MULTI_DISPATCH\x01%LMQ%a,x,%LMQ%b\x02KEYS\x01k\x02");
+        stored.push(java.store_as("t", number % 2, 0, lists.as_bytes()));
+        // It was not stored as one of several queues.
+        java.store_as("t", 0, 0, b"INNER_MULTI_DISPATCH\x01%LMQ%a\x02");
+        java.store_as("%RETRY%g", 0, 0, lists.as_bytes());
+    }
+    java.write();
+    let light = |store: &Opened<SimDisk>, name| {
+        let mut entries = Vec::new();
+        store.reader.lookup(name, 0, 0, usize::MAX, &mut entries).unwrap();
+        entries.iter().map(|entry| (entry.queue_offset, entry.log_offset)).collect::<Vec<_>>()
+    };
+    let expected = |first: u64| {
+        (first..).zip(&stored).map(|(offset, log_offset)| (offset, *log_offset)).collect::<Vec<_>>()
+    };
+    // Once from RocketMQ's log, once from what was made of it, once though that is damaged.
+    for opening in 0..3 {
+        let mut store = java.open().unwrap();
+        assert_eq!(light(&store, "%LMQ%a")[..40], expected(0), "{opening}");
+        assert_eq!(light(&store, "%LMQ%b")[..40], expected(3), "{opening}");
+        assert_eq!(store.reader.light_queues(), 2);
+        let mut staging = store.log.stage(NOW).unwrap();
+        let host = "127.0.0.1:10911".parse().unwrap();
+        let body = RecordBody {
+            topic: "t",
+            queue: 0,
+            flag: 0,
+            system_flag: 0,
+            born: NOW,
+            born_host: host,
+            reconsume_times: 0,
+            prepared_offset: 0,
+            body: b"x",
+            properties: b"INNER_MULTI_DISPATCH\x01%LMQ%b\x02",
+            dispatched: true,
+        };
+        staging.append(&body).unwrap();
+        drop(staging);
+        store.io.run_once(NOW).unwrap();
+        assert_eq!(store.reader.bounds("%LMQ%b", 0), Some((3, 44 + opening)));
+        drop(store);
+        if opening == 1 {
+            for name in java.disk.list("index").unwrap() {
+                java.disk.open(&format!("index/{name}")).unwrap().write_at(200, &[&[0x55; 400]]).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_indexed_is_refused() {
     let mut java = Java::new(0);
     java.store("t", 0);
@@ -257,8 +312,9 @@ fn what_cannot_be_indexed_is_refused() {
     java.store("t", 0);
     java.write();
     assert!(java.refusal().contains("goes on at 3 after 1: messages are missing"), "{}", java.refusal());
+    let of_a_topic = b"INNER_MULTI_DISPATCH\x01other\x02INNER_MULTI_QUEUE_OFFSET\x013\x02";
     for (system_flag, properties, expected) in
-        [(1 << 7, &b""[..], "BatchCQ"), (0, b"INNER_MULTI_DISPATCH\x01%LMQ%a\x02", "light message queues")]
+        [(1 << 7, &b""[..], "BatchCQ"), (0, of_a_topic, "no light message queues")]
     {
         let mut java = Java::new(0);
         java.store_as("t", 0, system_flag, properties);

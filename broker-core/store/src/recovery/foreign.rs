@@ -14,8 +14,8 @@ use crate::{
     segment::{self, Segment},
     sequencer::StagedEntry,
 };
-use halley_model::{LogOffset, QUEUES_MAX, RecordView, tag};
-use std::sync::Arc;
+use halley_model::{LogOffset, QUEUES_MAX, QueueId, QueueOffset, RecordView, light, tag};
+use std::{iter, sync::Arc};
 
 /// What a fingerprint is made of: so many bytes at the file's beginning.
 const FINGERPRINT_BYTES: usize = 4096;
@@ -190,7 +190,7 @@ impl<D: Disk> Rebuild<'_, D> {
         bytes_max: u64,
     ) -> Result<Stretch, OpenError> {
         let mut scanner = segment.scanner(segment.base, limit);
-        let (mut entries, mut appeared) = (Vec::new(), Vec::new());
+        let mut entries = Vec::new();
         let stop = loop {
             let at = scanner.position();
             if at > segment.base && at - segment.base >= bytes_max {
@@ -204,47 +204,59 @@ impl<D: Disk> Rebuild<'_, D> {
             if !is_queued(&record).map_err(|reason| wrong(file, at, refused(&record, reason)))? {
                 continue;
             }
-            if record.queue() >= QUEUES_MAX {
-                return Err(wrong(
-                    file,
-                    at,
-                    format!("a record is in queue {}, which cannot be", record.queue()),
-                ));
+            let own = (record.topic(), record.queue(), record.queue_offset());
+            let light = light::positions_of_rocketmq(&record)
+                .filter_map(Result::ok)
+                .map(|(name, offset)| (name, light::QUEUE, offset));
+            for place in iter::once(own).chain(light) {
+                self.admit_foreign(place, &record, segment.base, &mut entries)
+                    .map_err(|reason| wrong(file, at, reason))?;
             }
-            let topic = self.tails.number_of(record.topic(), &mut appeared);
-            appeared.drain(..).for_each(|name| self.index.add_topic(name));
-            let next = self.tails.next_mut(topic, record.queue());
-            let queue_offset = record.queue_offset();
-            if queue_offset == 0 && *next > 0 {
-                // The topic was deleted and made anew: RocketMQ shows nothing from before.
-                self.index.publish(&entries, segment.base, |_, _| {});
-                entries.clear();
-                self.index.forget_queue(topic, record.queue());
-            } else if queue_offset < *next {
-                // `ConsumeQueue.putMessagePositionInfo` passes over what would be there twice.
-                continue;
-            } else if queue_offset > *next && *next > 0 {
-                let reason = format!(
-                    "queue {} of {} goes on at {queue_offset} after {next}: messages are missing",
-                    record.queue(),
-                    record.topic()
-                );
-                return Err(wrong(file, at, reason));
-            }
-            *next = queue_offset + 1;
-            entries.push(StagedEntry {
-                topic,
-                queue: record.queue(),
-                queue_offset,
-                log_offset: at,
-                size: record.total_len() as u32,
-                tag: tag::code_of(record.properties()),
-            });
         };
         let end = scanner.position();
         self.index.publish(&entries, segment.base, |_, _| {});
         self.report.bytes_scanned += end - segment.base;
         Ok(Stretch { end, stop })
+    }
+
+    /// Puts a record into one of the queues that it is in.
+    fn admit_foreign(
+        &mut self,
+        (name, queue, queue_offset): (&str, QueueId, QueueOffset),
+        record: &RecordView<'_>,
+        segment: LogOffset,
+        entries: &mut Vec<StagedEntry>,
+    ) -> Result<(), String> {
+        if queue >= QUEUES_MAX {
+            return Err(format!("a record is in queue {queue}, which cannot be"));
+        }
+        let mut appeared = Vec::new();
+        let topic = self.tails.number_of(name, &mut appeared);
+        appeared.drain(..).for_each(|name| self.index.add_topic(name));
+        let next = self.tails.next_mut(topic, queue);
+        if queue_offset == 0 && *next > 0 {
+            // The topic was deleted and made anew: RocketMQ shows nothing from before.
+            self.index.publish(entries, segment, |_, _| {});
+            entries.clear();
+            self.index.forget_queue(topic, queue);
+        } else if queue_offset < *next {
+            // `ConsumeQueue.putMessagePositionInfo` passes over what would be there twice.
+            return Ok(());
+        } else if queue_offset > *next && *next > 0 {
+            return Err(format!(
+                "queue {queue} of {name} goes on at {queue_offset} after {next}: messages are missing"
+            ));
+        }
+        *next = queue_offset + 1;
+        entries.push(StagedEntry {
+            topic,
+            queue,
+            queue_offset,
+            log_offset: record.log_offset(),
+            size: record.total_len() as u32,
+            tag: tag::code_of(record.properties()),
+        });
+        Ok(())
     }
 
     fn end_stretch(&mut self, segment: &Arc<Segment<D::File>>, length: u64) -> Result<(), DiskError> {

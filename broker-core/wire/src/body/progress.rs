@@ -8,7 +8,7 @@ use crate::{
     json::{self, BodyError, null_is_default},
     request::MessageQueue,
 };
-use halley_model::DataVersion;
+use halley_model::{DataVersion, light};
 use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -279,10 +279,13 @@ pub fn decode_client_status(body: &[u8]) -> Result<BTreeMap<MessageQueue, i64>, 
 /// Committed offsets by topic and group, each by queue.
 pub type Offsets = BTreeMap<(String, String), BTreeMap<u64, i64>>;
 
-/// The answer to 43 (`ConsumerOffsetManager.encode`).
+/// The answer to 43 (`ConsumerOffsetManager.encode`; where groups of light queues committed,
+/// `LmqConsumerOffsetManager.encode`).
 pub fn encode_all_offsets(version: DataVersion, offsets: &Offsets) -> Vec<u8> {
+    let is_of_light = |((_, group), _): &(&(String, String), _)| light::is_light(group);
+    let (of_light, offsets): (Vec<_>, Vec<_>) = offsets.iter().partition(is_of_light);
     let mut topics: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (topic, group) in offsets.keys() {
+    for ((topic, group), _) in &offsets {
         topics.entry(group).or_default().insert(topic);
     }
     let mut json = Writer::new();
@@ -296,6 +299,17 @@ pub fn encode_all_offsets(version: DataVersion, offsets: &Offsets) -> Vec<u8> {
         json.texts(topics);
     }
     json.close(b'}');
+    if !of_light.is_empty() {
+        json.member("lmqOffsetTable");
+        json.open(b'{');
+        for ((topic, group), queues) in of_light {
+            if let Some(offset) = queues.get(&u64::from(light::QUEUE)) {
+                json.member(&format!("{topic}@{group}"));
+                json.number(*offset);
+            }
+        }
+        json.close(b'}');
+    }
     json.member("offsetTable");
     json.open(b'{');
     for ((topic, group), queues) in offsets {
@@ -310,21 +324,26 @@ pub fn encode_all_offsets(version: DataVersion, offsets: &Offsets) -> Vec<u8> {
     json.finish()
 }
 
-/// Reads committed offsets, from an answer to 43 or from `consumerOffset.json` of RocketMQ 4.9 and 5.5. Keys that name no topic
-/// and group are left out.
+/// Reads committed offsets, from an answer to 43 or from `consumerOffset.json` or `lmqConsumerOffset.json` of RocketMQ 4.9 and
+/// 5.5. Keys that name no topic and group are left out.
 pub fn decode_all_offsets(body: &[u8]) -> Result<Offsets, BodyError> {
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
     struct Body {
         #[serde(deserialize_with = "json::null_is_default")]
         offset_table: BTreeMap<String, BTreeMap<u64, i64>>,
+        #[serde(deserialize_with = "json::null_is_default")]
+        lmq_offset_table: BTreeMap<String, i64>,
     }
-    let Body { offset_table } = json::body("committed offsets", body)?;
+    let Body { offset_table, lmq_offset_table } = json::body("committed offsets", body)?;
+    let of_light = lmq_offset_table
+        .into_iter()
+        .map(|(key, offset)| (key, BTreeMap::from([(u64::from(light::QUEUE), offset)])));
     let named = |(key, queues): (String, _)| {
         let (topic, group) = key.split_once('@')?;
         Some(((topic.to_owned(), group.to_owned()), queues))
     };
-    Ok(offset_table.into_iter().filter_map(named).collect())
+    Ok(offset_table.into_iter().chain(of_light).filter_map(named).collect())
 }
 
 /// Reads how far each delay level is delivered, from `delayOffset.json` of RocketMQ 4.9 and 5.5.

@@ -132,6 +132,14 @@ fn queues_as_keys_look_like_rocketmq_5_5() {
     let version = DataVersion { counter: 2, state_version: 0, timestamp: 3 };
     let all = r#"{"dataVersion":{"counter":2,"stateVersion":0,"timestamp":3},"groupTopicMap":{"g":["t"]},"offsetTable":{"t@g":{0:1,2:5}},"pullOffsetTable":{}}"#;
     assert_eq!(String::from_utf8(progress::encode_all_offsets(version, &committed)).unwrap(), all);
+    let mut committed = committed;
+    committed.insert(("%LMQ%a".to_owned(), "%LMQ%g".to_owned()), BTreeMap::from([(0, 7)]));
+    let with_light = progress::encode_all_offsets(version, &committed);
+    assert!(
+        String::from_utf8_lossy(&with_light)
+            .contains(r#""lmqOffsetTable":{"%LMQ%a@%LMQ%g":7},"offsetTable":"#)
+    );
+    assert_eq!(progress::decode_all_offsets(&with_light).unwrap(), committed);
     assert_eq!(read_version(&version_text(version)), Some(version));
 }
 
