@@ -26,7 +26,10 @@ use halley_model::{DataVersion, LogOffset, QueueId, QueueOffset, RecordView, lig
 use halley_store::{Durability, LogReader, ReadError, disk::RealDisk};
 use halley_takeover::{config, is_internal};
 use halley_wire::{
-    body::{assignment, group_config::AllGroupConfigs, progress, topic_config::AllTopicConfigs},
+    body::{
+        assignment, group_config::AllGroupConfigs, progress, static_topic::AllMappings,
+        topic_config::AllTopicConfigs,
+    },
     request::{RequestMode, SetMessageRequestMode},
 };
 use log_files::LogFiles;
@@ -227,6 +230,16 @@ impl<'a> Export<'a> {
         self.report.topics = topics.len() as u64;
         let body = AllTopicConfigs::new(version, topics.iter().map(|topic| &***topic)).encode();
         write_file(&dir.join(config::TOPICS), &body)?;
+        let mappings = tables.mappings.clone().into_all();
+        let mappings = AllMappings {
+            data_version: version,
+            topic_queue_mapping_info_map: mappings
+                .map(|(topic, detail)| (topic.to_string(), detail))
+                .collect(),
+        };
+        if !mappings.topic_queue_mapping_info_map.is_empty() {
+            write_file(&dir.join(config::MAPPINGS), &mappings.encode())?;
+        }
         let groups = AllGroupConfigs {
             data_version: version,
             forbidden_table: tables

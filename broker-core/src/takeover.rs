@@ -187,6 +187,9 @@ impl<D: Disk> Takeover<'_, D> {
         for topics in topics.chunks(PER_RECORD) {
             self.say(StateRecord { topics: topics.to_vec(), ..StateRecord::default() })?;
         }
+        for mapping in self.files.mappings()? {
+            self.say(StateRecord { mappings: vec![mapping], ..StateRecord::default() })?;
+        }
         let (groups, forbidden) = self.files.groups()?;
         for groups in groups.chunks(PER_RECORD) {
             self.say(StateRecord { groups: groups.to_vec(), ..StateRecord::default() })?;

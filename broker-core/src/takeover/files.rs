@@ -2,7 +2,9 @@
 
 use super::{LOG_DIR, TakeoverError};
 use halley_machine::{kv_configs::KvState, request_modes::RequestMode, state::Forbidden};
-use halley_model::{GroupConfig, LogOffset, QUEUES_MAX, QueueId, QueueOffset, TopicConfig};
+use halley_model::{
+    GroupConfig, LogOffset, QUEUES_MAX, QueueId, QueueMappingDetail, QueueOffset, TopicConfig,
+};
 use halley_takeover::{
     config::{self, ConfigError, Offsets},
     consume_queue::{self, ENTRY_BYTES},
@@ -74,6 +76,10 @@ impl Files {
 
     pub(super) fn topics(&self) -> Result<Vec<TopicConfig>, TakeoverError> {
         self.read(config::TOPICS, config::topics)
+    }
+
+    pub(super) fn mappings(&self) -> Result<Vec<QueueMappingDetail>, TakeoverError> {
+        self.read(config::MAPPINGS, config::mappings)
     }
 
     pub(super) fn groups(&self) -> Result<(Vec<GroupConfig>, Forbidden), TakeoverError> {

@@ -246,8 +246,14 @@ fn an_interrupted_takeover_is_begun_again() {
 fn what_is_exported_can_be_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     write_4_9(dir.path());
+    let mapping = r#"{"dataVersion":{"counter":1},"topicQueueMappingInfoMap":{"orders":{"bname":"broker-a","currIdMap":{0:0},
+        "dirty":false,"epoch":7,"hostedQueues":{0:[{"bname":"broker-a","endOffset":-1,"gen":0,"logicOffset":0,"queueId":0,
+        "startOffset":0,"timeOfEnd":-1,"timeOfStart":-1}]},"scope":"__global__","topic":"orders","totalQueues":1}}}"#;
+    fs::write(dir.path().join("config/topicQueueMapping.json"), mapping).unwrap();
     let broker = open(dir.path()).unwrap();
     let before = known(&broker);
+    let mappings = broker.catalog.mappings();
+    assert_eq!((mappings.len(), mappings[0].epoch), (1, 7));
     broker.close();
     drop(broker);
     let out = tempfile::tempdir().unwrap();
@@ -263,7 +269,9 @@ fn what_is_exported_can_be_taken_over() {
     assert_eq!((report.messages, report.timers, report.transactions, report.in_flight), (40, 4, 2, 0));
     assert!(told.0 == told.1 && told.1 > 0);
     assert!(out.path().join("abort").exists());
-    let after = known(&open(out.path()).unwrap());
+    let again = open(out.path()).unwrap();
+    assert_eq!(again.catalog.mappings(), mappings);
+    let after = known(&again);
     check(&Known { open: before.open.clone(), ..after });
     let missing = crate::export::Options { data: out.path().join("nothing"), ..options };
     assert!(crate::export::to_rocketmq(&missing, &mut |_, _| {}).is_err());

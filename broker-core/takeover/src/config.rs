@@ -1,10 +1,15 @@
 //! The files in `config/`.
 
 use halley_machine::{request_modes::RequestMode, state::Forbidden};
-use halley_model::{GroupConfig, GroupName, QUEUES_MAX, QueueId, QueueOffset, TopicConfig, TopicName};
+use halley_model::{
+    GroupConfig, GroupName, QUEUES_MAX, QueueId, QueueMappingDetail, QueueOffset, TopicConfig, TopicName,
+};
 use halley_wire::{
     BodyError,
-    body::{assignment, group_config::AllGroupConfigs, progress, topic_config::AllTopicConfigs},
+    body::{
+        assignment, group_config::AllGroupConfigs, progress, static_topic::AllMappings,
+        topic_config::AllTopicConfigs,
+    },
 };
 use std::collections::BTreeMap;
 
@@ -20,6 +25,8 @@ pub const LIGHT_OFFSETS: &str = "lmqConsumerOffset.json";
 pub const DELAYS: &str = "delayOffset.json";
 /// How groups get topics' messages (`MessageRequestModeManager`).
 pub const REQUEST_MODES: &str = "messageRequestMode.json";
+/// Where the queues of static topics lie (`TopicQueueMappingManager`).
+pub const MAPPINGS: &str = "topicQueueMapping.json";
 /// How far the timer wheel is (`TimerCheckpoint`).
 pub const TIMERS: &str = "timercheck";
 
@@ -87,6 +94,11 @@ pub fn groups(bytes: &[u8]) -> Result<(Vec<GroupConfig>, Forbidden), ConfigError
         Ok((group, topics))
     };
     Ok((groups, forbidden.map(named).collect::<Result<_, ConfigError>>()?))
+}
+
+/// Where the queues of static topics lie.
+pub fn mappings(bytes: &[u8]) -> Result<Vec<QueueMappingDetail>, ConfigError> {
+    Ok(AllMappings::decode(bytes)?.topic_queue_mapping_info_map.into_values().collect())
 }
 
 /// Committed offsets.
