@@ -232,7 +232,6 @@ impl Broker {
         let delayed = Arc::new(Delayed::new(timers, queues.clone(), settings.clone(), writer.clone()));
         let transactions = Arc::new(Transactions::new(
             identity.clone(),
-            checks,
             transactions,
             queues.clone(),
             members.clone(),
@@ -601,7 +600,7 @@ fn fixed_settings(
         Durability::Sync => "SYNC_FLUSH",
     };
     let data = data.display().to_string();
-    let fixed: [(&'static str, String); 22] = [
+    let fixed: [(&'static str, String); 20] = [
         ("brokerClusterName", identity.cluster.to_string()),
         ("brokerIP1", identity.address.ip().to_string()),
         ("brokerId", "0".to_owned()),
@@ -613,11 +612,9 @@ fn fixed_settings(
         ("flushDiskType", flush.to_owned()),
         ("listenPort", identity.address.port().to_string()),
         ("litePullMessageEnable", "true".to_owned()),
-        ("longPollingEnable", "true".to_owned()),
         ("maxMessageSize", halley_model::BODY_BYTES_MAX.to_string()),
         ("maxTopicLength", name::TOPIC_BYTES_MAX.to_string()),
         ("maxTransferBytesOnMessageInMemory", pull::BYTES_MAX.to_string()),
-        ("maxTransferCountOnMessageInMemory", pull::RECORDS_MAX.to_string()),
         ("msgTraceTopicName", "RMQ_SYS_TRACE_TOPIC".to_owned()),
         ("regionId", "DefaultRegion".to_owned()),
         ("storePathCommitLog", data.clone()),

@@ -1,7 +1,7 @@
 //! Settings of the broker that can be changed while it runs (requests 25 and 26), and those that can only be looked at.
 
 use crate::{changes::Changes, state_writer::StateWriter};
-use halley_machine::{compaction::FileSizes, state::StateRecord};
+use halley_machine::{compaction::FileSizes, pull, state::StateRecord, transactions::CheckPolicy};
 use halley_model::{DataVersion, LogOffset, Permission};
 use halley_store::StageError;
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ pub(crate) enum Flag {
     MixedTypes,
     /// The broker itself resets offsets; else it tells its clients to.
     ServerSideReset,
+    /// A pull waits for messages as long as its client asks for; else as long as [`Number::ShortPollMs`] says.
+    LongPolling,
     /// The highest queue of a topic with priorities is the most urgent.
     PriorityOrderAscending,
     /// Popped messages that nobody acknowledged are tried again in a queue like the one they came from.
@@ -42,11 +44,12 @@ pub(crate) enum Flag {
 }
 
 /// Names and defaults (`BrokerConfig`, `MessageStoreConfig`, 5.5).
-const FLAGS: [(Flag, &str, bool); 11] = [
+const FLAGS: [(Flag, &str, bool); 12] = [
     (Flag::AutoCreateTopics, "autoCreateTopicEnable", true),
     (Flag::AutoCreateGroups, "autoCreateSubscriptionGroup", true),
     (Flag::MixedTypes, "enableMixedMessageType", false),
     (Flag::ServerSideReset, "useServerSideResetOffset", true),
+    (Flag::LongPolling, "longPollingEnable", true),
     (Flag::PriorityOrderAscending, "priorityOrderAsc", true),
     (Flag::SeparateRetryQueues, "useSeparateRetryQueue", false),
     (Flag::RetryTopicV2, "enableRetryTopicV2", false),
@@ -59,6 +62,14 @@ const FLAGS: [(Flag, &str, bool); 11] = [
 /// Settings that are numbers, in the order of [`NUMBERS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Number {
+    /// Most messages in the answer to a pull.
+    PullRecordsMax,
+    /// How long a pull waits where [`Flag::LongPolling`] is off, in milliseconds.
+    ShortPollMs,
+    /// How long to wait after the first check of a transaction, in milliseconds; each further wait is twice as long.
+    CheckIntervalMs,
+    /// After so many checks a transaction is given up.
+    ChecksMax,
     /// Of 100 pops so many look into the retry topic first.
     RetryFirstPercent,
     /// The same of pops that go by priority.
@@ -91,8 +102,20 @@ pub(crate) enum Number {
     OffsetMapBytes,
 }
 
+/// More than this nobody can make of [`Number::PullRecordsMax`]: so many index entries a pull may have to look up.
+const PULL_RECORDS_LIMIT: i64 = 16_384;
+
 /// Names and defaults (`BrokerConfig`, `MessageStoreConfig`, 5.5), and the range.
-const NUMBERS: [(Number, &str, i64, std::ops::RangeInclusive<i64>); 15] = [
+const NUMBERS: [(Number, &str, i64, std::ops::RangeInclusive<i64>); 19] = [
+    (
+        Number::PullRecordsMax,
+        "maxTransferCountOnMessageInMemory",
+        pull::RECORDS_MAX as i64,
+        1..=PULL_RECORDS_LIMIT,
+    ),
+    (Number::ShortPollMs, "shortPollingTimeMills", 1_000, 0..=60_000),
+    (Number::CheckIntervalMs, "transactionCheckInterval", 30_000, 100..=i32::MAX as i64),
+    (Number::ChecksMax, "transactionCheckMax", 15, 1..=1_000),
     (Number::RetryFirstPercent, "popFromRetryProbability", 20, 0..=100),
     (Number::RetryFirstPercentByPriority, "popFromRetryProbabilityForPriority", 0, 0..=100),
     (Number::LightQueuesMax, "maxLmqConsumeQueueNum", 20_000, 0..=i32::MAX as i64),
@@ -219,6 +242,32 @@ impl Settings {
     /// The setting's value.
     pub(crate) fn number(&self, number: Number) -> i64 {
         self.numbers[number as usize].load(Ordering::Relaxed)
+    }
+
+    /// Most messages in the answer to a pull (`maxTransferCountOnMessageInMemory`).
+    pub(crate) fn pull_records_max(&self) -> usize {
+        usize::try_from(self.number(Number::PullRecordsMax)).unwrap_or(1)
+    }
+
+    /// How long a pull waits whose client would wait for `wanted` (`DefaultPullMessageResultHandler.handle`, 5.5).
+    pub(crate) fn poll_time(&self, wanted: Duration) -> Duration {
+        if self.is(Flag::LongPolling) {
+            wanted
+        } else {
+            Duration::from_millis(self.number(Number::ShortPollMs).unsigned_abs())
+        }
+    }
+
+    /// When producers are asked about open transactions (`transactionCheckInterval`, `transactionCheckMax`).
+    pub(crate) fn check_policy(&self) -> CheckPolicy {
+        let usual = CheckPolicy::default();
+        let interval = self.number(Number::CheckIntervalMs);
+        CheckPolicy {
+            interval,
+            interval_max: usual.interval_max.max(interval),
+            times_max: u32::try_from(self.number(Number::ChecksMax)).unwrap_or(usual.times_max),
+            ..usual
+        }
     }
 
     /// How long to wait between two compactions (`compactionScheduleInternal`).

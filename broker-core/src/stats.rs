@@ -3,7 +3,7 @@
 
 use crate::clock;
 use halley_machine::counters::{self, Samples, Stretch, Sum};
-use halley_model::{Millis, light, topic};
+use halley_model::{Millis, QueueId, QueueOffset, light, topic};
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{HashMap, VecDeque},
@@ -39,7 +39,15 @@ pub(crate) struct Stats {
 #[derive(Default)]
 struct OfTopic {
     puts: Counted,
-    gets: Table<Counted>,
+    gets: Table<Gets>,
+}
+
+/// What a group is sent of a topic, and how far it has pulled.
+#[derive(Default)]
+pub(crate) struct Gets {
+    sent: Counted,
+    /// The offset after what was pulled last, by queue; 0 where nothing was.
+    pulled: Mutex<Vec<QueueOffset>>,
 }
 
 /// Messages and their bytes.
@@ -136,6 +144,24 @@ impl Default for Stats {
     }
 }
 
+impl Gets {
+    /// The group was told to go on at `next`.
+    pub(crate) fn pulled(&self, topic: &str, queue: QueueId, next: QueueOffset) {
+        if light::is_light(topic) {
+            return;
+        }
+        let mut pulled = self.pulled.lock();
+        let queue = queue as usize;
+        if pulled.len() <= queue {
+            if next == 0 {
+                return;
+            }
+            pulled.resize(queue + 1, 0);
+        }
+        pulled[queue] = next;
+    }
+}
+
 impl Stats {
     /// Messages were sent to a topic.
     pub(crate) fn put(&self, topic: &str, messages: u64, bytes: u64) {
@@ -161,25 +187,34 @@ impl Stats {
 
     /// The counter of what a group is sent of a topic. Light queues and their groups are counted together
     /// (`LmqBrokerStatsManager`, 5.5).
-    pub(crate) fn gets_of(&self, topic: &str, group: &str) -> Arc<Counted> {
+    pub(crate) fn gets_of(&self, topic: &str, group: &str) -> Arc<Gets> {
         let together = |name| if light::is_light(name) { light::PREFIX } else { name };
         let (topic, group) = (together(topic), together(group));
         entry(&entry(&self.topics, topic).gets, group)
     }
 
     /// A group was answered.
-    pub(crate) fn got(&self, topic: &str, of_group: &Counted, messages: u64, bytes: u64) {
+    pub(crate) fn got(&self, topic: &str, of_group: &Gets, messages: u64, bytes: u64) {
         if messages == 0 {
             self.broker.missed.fetch_add(1, Relaxed);
             return;
         }
-        of_group.add(messages, bytes);
+        of_group.sent.add(messages, bytes);
         self.broker.found.fetch_add(1, Relaxed);
         self.broker.transferred.fetch_add(messages, Relaxed);
         self.broker.gets.add(messages, 1);
         if !topic::is_system(topic) {
             self.broker.own_gets.add(messages, 1);
         }
+    }
+
+    /// The offset after what a group pulled last, since the process started (`ConsumerOffsetManager.queryPullOffset`, 5.5);
+    /// not of light queues, of which there are too many.
+    pub(crate) fn pulled(&self, group: &str, topic: &str, queue: QueueId) -> Option<QueueOffset> {
+        let topics = self.topics.read();
+        let gets = topics.get(topic)?.gets.read();
+        let pulled = gets.get(group)?.pulled.lock().get(queue as usize).copied();
+        pulled.filter(|pulled| *pulled > 0)
     }
 
     /// Forgets a deleted topic.
@@ -235,7 +270,7 @@ impl Stats {
         let of_group = |pick: fn(&Counted) -> &Counter| {
             let (topic, group) = key.split_once('@')?;
             let gets = topics.get(topic)?.gets.read();
-            Some(pick(gets.get(group)?).sums())
+            Some(pick(&gets.get(group)?.sent).sums())
         };
         let of_broker = |counter: &Counter| (key == cluster).then(|| counter.sums());
         let sums = match name {
@@ -261,7 +296,8 @@ impl Stats {
     /// Messages a second sent to a group from a topic, over the last minute.
     pub(crate) fn get_rate(&self, group: &str, topic: &str) -> f64 {
         let topics = self.topics.read();
-        let rate = topics.get(topic).and_then(|topic| Some(topic.gets.read().get(group)?.messages.rate()));
+        let rate =
+            topics.get(topic).and_then(|topic| Some(topic.gets.read().get(group)?.sent.messages.rate()));
         rate.unwrap_or(0.0)
     }
 
@@ -330,7 +366,7 @@ impl Stats {
         for topic in self.topics.read().values() {
             topic.puts.counters().into_iter().for_each(&mut each);
             for group in topic.gets.read().values() {
-                group.counters().into_iter().for_each(&mut each);
+                group.sent.counters().into_iter().for_each(&mut each);
             }
         }
         let OfBroker { puts, gets, own_puts, own_gets, .. } = &self.broker;
@@ -428,8 +464,13 @@ mod tests {
         assert_eq!(minute("BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC", "c"), Some(3));
         assert_eq!(minute("TOPIC_PUT_NUMS", "u"), None);
         assert_eq!((stats.put_rate("t"), stats.get_rate("g", "t")), (0.3, 0.2));
+        assert_eq!(stats.pulled("g", "t", 2), None);
+        gets.pulled("t", 2, 7);
+        assert_eq!([0, 1, 2, 3].map(|queue| stats.pulled("g", "t", queue)), [None, None, Some(7), None]);
+        gets.pulled("t", 2, 3);
+        assert_eq!(stats.pulled("g", "t", 2), Some(3), "where the group goes on, also where it went back");
         stats.forget_group("g");
-        assert_eq!(minute("GROUP_GET_NUMS", "t@g"), None);
+        assert_eq!((minute("GROUP_GET_NUMS", "t@g"), stats.pulled("g", "t", 2)), (None, None));
         stats.forget_topic("t");
         assert_eq!(minute("TOPIC_PUT_NUMS", "t"), None);
         assert_eq!(stats.mornings().0, Mornings { yesterday: 0, today: 0, now: 3 });

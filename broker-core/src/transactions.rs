@@ -7,9 +7,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use halley_machine::{
     state::StateRecord,
-    transactions::{
-        self, Check, CheckPolicy, Checked, GIVEN_UP_TOPIC, HALF_TOPIC, Transactions as Table, is_too_late,
-    },
+    transactions::{self, Check, Checked, GIVEN_UP_TOPIC, HALF_TOPIC, Transactions as Table, is_too_late},
 };
 use halley_model::{
     GroupName, LogOffset, Millis, QueueOffset, RecordBody, RecordView, id, property, record::Place,
@@ -29,7 +27,6 @@ const RETRY_MS: Millis = 1_000;
 /// never has a transaction as open whose end lies before the snapshot's place in the log.
 pub(crate) struct Transactions {
     identity: Identity,
-    policy: CheckPolicy,
     table: Mutex<Table>,
     queues: Queues<RealDisk>,
     members: Arc<Members>,
@@ -69,14 +66,13 @@ enum RoundError {
 impl Transactions {
     pub(crate) fn new(
         identity: Identity,
-        policy: CheckPolicy,
         table: Table,
         queues: Queues<RealDisk>,
         members: Arc<Members>,
         settings: Arc<Settings>,
         writer: StateWriter,
     ) -> Self {
-        Self { identity, policy, table: Mutex::new(table), queues, members, settings, writer }
+        Self { identity, table: Mutex::new(table), queues, members, settings, writer }
     }
 
     /// How many are open.
@@ -111,7 +107,7 @@ impl Transactions {
         if unique != Some(&request.msg_id) && unique != request.transaction_id.as_deref() {
             return Err(EndError::NotOpen);
         }
-        if !request.from_transaction_check && is_too_late(half, now, &self.policy) {
+        if !request.from_transaction_check && is_too_late(half, now, &self.settings.check_policy()) {
             return Err(EndError::TooLate);
         }
         let offset = half.queue_offset();
@@ -148,15 +144,15 @@ impl Transactions {
     }
 
     fn follow(&self) -> Result<(), RoundError> {
-        let next = self.table.lock().next();
-        follow(&self.queues.reader, HALF_TOPIC, next, |half| self.table.lock().see(&half, &self.policy))?;
+        let (next, policy) = (self.table.lock().next(), self.settings.check_policy());
+        follow(&self.queues.reader, HALF_TOPIC, next, |half| self.table.lock().see(&half, &policy))?;
         Ok(())
     }
 
     fn check_due(&self) -> Result<(), RoundError> {
         loop {
             let now = clock::now();
-            let due = self.table.lock().due(now, &self.policy, CHECKS_MAX);
+            let due = self.table.lock().due(now, &self.settings.check_policy(), CHECKS_MAX);
             if due.is_empty() {
                 return Ok(());
             }
@@ -173,7 +169,7 @@ impl Transactions {
     fn ask(&self, offset: QueueOffset, times: u32, now: Millis) -> Result<(), RoundError> {
         let bytes = self.read(offset)?;
         let half = RecordView::parse(&bytes).map_err(|error| damaged(offset, error))?;
-        let checked = Checked::new(offset, times, now, &self.policy);
+        let checked = Checked::new(offset, times, now, &self.settings.check_policy());
         self.writer.write(&StateRecord { checked_transactions: vec![checked], ..StateRecord::default() })?;
         self.table.lock().checked(checked);
         let group = half.property(property::PRODUCER_GROUP).and_then(|group| GroupName::new(group).ok());

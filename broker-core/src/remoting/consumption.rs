@@ -400,11 +400,13 @@ impl Consumption {
             let committed = committed.map_or(nothing, |of| of.offset as i64);
             let last = u64::try_from(committed - 1);
             let last = last.map_or(Ok(None), |last| self.stored(&topic.name, queue, last))?;
+            let pulled =
+                self.stats.pulled(group, &topic.name, queue).map_or(committed, |pulled| pulled as i64);
             let progress = QueueProgress {
                 broker_offset: end as i64,
                 consumer_offset: committed,
                 last_timestamp: last.unwrap_or(0),
-                pull_offset: if with_pulled { committed } else { 0 },
+                pull_offset: if with_pulled { pulled.max(committed) } else { 0 },
             };
             stats.offset_table.insert(self.queue(&topic.name, queue), progress);
         }

@@ -14,14 +14,14 @@ use crate::{
     progress::Progress,
     queues::{Ask, Found, Queues, Source},
     settings::Settings,
-    stats::{Counted, Stats},
+    stats::{Gets, Stats},
 };
 use bytes::{Bytes, BytesMut};
 use halley_filter::Expression;
 use halley_machine::{
     lite,
     offsets::Committed,
-    pull::{Answer, BYTES_MAX, RECORDS_MAX},
+    pull::{Answer, BYTES_MAX},
     queue_mappings::Pulled,
 };
 use halley_model::{GroupConfig, GroupName, QueueId, TopicConfig, TopicName};
@@ -73,8 +73,8 @@ struct ParkedPull {
     request: RequestId,
     ask: Ask,
     group: Arc<GroupConfig>,
-    /// Counts what the group is sent of the topic.
-    gets: Arc<Counted>,
+    /// Counts what the group is sent of the topic, and knows how far it has pulled.
+    gets: Arc<Gets>,
     system_flag: i32,
     until: Instant,
     /// Of a static topic.
@@ -117,7 +117,8 @@ impl Pulls<'_> {
         }
         let queue = queue_of(&header, &topic, session.info.peer)?;
         let filter = self.filter_of(&header, &group, session)?;
-        let records_max = usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, RECORDS_MAX);
+        let most = self.settings.pull_records_max();
+        let records_max = usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, most);
         let bytes_max = header.max_msg_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         self.commit(&header, &topic.name, commit)?;
         let request = request_of(frame);
@@ -146,7 +147,7 @@ impl Pulls<'_> {
             gets: self.stats.gets_of(&topic.name, &group.name),
             group,
             system_flag: topic.system_flag,
-            until: Instant::now() + suspend_of(&header),
+            until: Instant::now() + self.suspend_of(&header),
             logical,
         };
         self.answer(pull, header.has(flag::SUSPEND), session);
@@ -193,6 +194,7 @@ impl Pulls<'_> {
         }
         match self.queues.look(&pull.ask, Source::Memory) {
             Ok(Ok(found)) => {
+                pull.gets.pulled(&pull.ask.topic, pull.ask.queue, found.next);
                 let outcome = outcome_of(pull.logical.as_ref(), &found);
                 if outcome.0.answer == Answer::NotFound && may_park && self.park(&pull, session) {
                     return;
@@ -245,6 +247,7 @@ impl Pulls<'_> {
             let mut head = BytesMut::with_capacity(256);
             let runs = match queues.look(&pull.ask, Source::Disk) {
                 Ok(Ok(found)) => {
+                    pull.gets.pulled(&pull.ask.topic, pull.ask.queue, found.next);
                     pulled.inc_by(found.records as u64);
                     pull.count(&stats, &found);
                     let outcome = outcome_of(pull.logical.as_ref(), &found);
@@ -291,6 +294,15 @@ impl Pulls<'_> {
             return Err(Refusal::forbidden(Forbidden::Group, remark));
         }
         Ok(group)
+    }
+
+    /// How long the pull may wait.
+    fn suspend_of(&self, header: &PullMessage<'_>) -> Duration {
+        if !header.has(flag::SUSPEND) {
+            return Duration::ZERO;
+        }
+        let millis = u64::try_from(header.suspend_timeout_millis).unwrap_or(0);
+        self.settings.poll_time(Duration::from_millis(millis)).min(SUSPEND_MAX)
     }
 
     fn topic_of(&self, header: &PullMessage<'_>) -> Result<Arc<TopicConfig>, Refusal> {
@@ -412,12 +424,6 @@ fn queue_of(header: &PullMessage<'_>, topic: &TopicConfig, peer: SocketAddr) -> 
         );
         Refusal::new(ResponseCode::InvalidParameter, remark)
     })
-}
-
-/// How long the pull may wait.
-fn suspend_of(header: &PullMessage<'_>) -> Duration {
-    let millis = u64::try_from(header.suspend_timeout_millis).unwrap_or(0);
-    if header.has(flag::SUSPEND) { Duration::from_millis(millis).min(SUSPEND_MAX) } else { Duration::ZERO }
 }
 
 /// What the client is told, in offsets of the queue that it asked for, and what it adds to those in the records.

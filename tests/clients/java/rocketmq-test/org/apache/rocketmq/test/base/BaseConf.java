@@ -11,12 +11,13 @@ import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.broker.BrokerController;
 import org.apache.rocketmq.client.consumer.MQPullConsumer;
 import org.apache.rocketmq.client.consumer.MQPushConsumer;
+import org.apache.rocketmq.client.impl.consumer.RebalanceImpl;
 import org.apache.rocketmq.client.producer.MQProducer;
 import org.apache.rocketmq.client.producer.TransactionListener;
-import org.apache.rocketmq.common.BrokerConfig;
 import org.apache.rocketmq.common.MQVersion;
 import org.apache.rocketmq.common.attribute.CQType;
 import org.apache.rocketmq.common.attribute.TopicMessageType;
+import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.common.namesrv.NamesrvConfig;
 import org.apache.rocketmq.namesrv.NamesrvController;
 import org.apache.rocketmq.remoting.netty.NettyServerConfig;
@@ -34,6 +35,7 @@ import org.apache.rocketmq.test.factory.ConsumerFactory;
 import org.apache.rocketmq.test.listener.AbstractListener;
 import org.apache.rocketmq.test.util.MQAdminTestUtils;
 import org.apache.rocketmq.test.util.MQRandomUtils;
+import org.apache.rocketmq.test.util.TestUtils;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 import org.apache.rocketmq.tools.admin.MQAdminExt;
 
@@ -47,7 +49,7 @@ import static org.awaitility.Awaitility.await;
  * cluster's name, and {@code test.brokers} its brokers as {@code name=host:port,name=host:port,...}. With fewer than three
  * brokers the tests' second and third broker are the last one once more.
  *
- * <p>The broker controllers are {@link RemoteBroker}s: tests that look deeper into a broker's memory, or change settings there, fail.
+ * <p>The broker controllers are {@link RemoteBroker}s: tests that look deeper into a broker's memory than requests can fail.
  */
 public class BaseConf {
     public final static String NAMESRV_ADDR = System.getProperty("test.namesrv");
@@ -97,7 +99,7 @@ public class BaseConf {
 
     /** Waits until the name server knows all brokers, whatever number the test expects. */
     public static void waitBrokerRegistered(String nsAddr, String clusterName, int expectedBrokerNum) {
-        DefaultMQAdminExt admin = new DefaultMQAdminExt(500);
+        DefaultMQAdminExt admin = new DefaultMQAdminExt(5000);
         admin.setNamesrvAddr(nsAddr);
         try {
             admin.start();
@@ -207,9 +209,33 @@ public class BaseConf {
         return getConsumer(nsAddr, group, topic, subExpression, listener, false);
     }
 
+    @SuppressWarnings("deprecation")
     public static RMQNormalConsumer getConsumer(String nsAddr, String group, String topic, String subExpression,
         AbstractListener listener, boolean useTLS) {
-        return kept(ConsumerFactory.getRMQNormalConsumer(nsAddr, group, topic, subExpression, listener, useTLS));
+        RMQNormalConsumer consumer = kept(ConsumerFactory.getRMQNormalConsumer(nsAddr, group, topic, subExpression, listener, useTLS));
+        awaitQueues(consumer.getConsumer().getDefaultMQPushConsumerImpl().getRebalanceImpl(), topic);
+        return consumer;
+    }
+
+    /**
+     * Waits until a consumer knows where it begins in its queues, for some seconds at most. In a queue without messages it hears
+     * that its group has no offset, and asks for the queue's end; on a busy machine a message that the test sends meanwhile would
+     * lie before that end.
+     */
+    private static void awaitQueues(RebalanceImpl rebalance, String topic) {
+        int known = 0;
+        int unchanged = 0;
+        for (int round = 0; round < 200; round++) {
+            int now = (int) rebalance.getProcessQueueTable().keySet().stream().filter(queue -> queue.getTopic().equals(topic)).count();
+            Set<MessageQueue> all = rebalance.getTopicSubscribeInfoTable().get(topic);
+            unchanged = now == known ? unchanged + 1 : 0;
+            known = now;
+            // Another consumer of the group has the others.
+            if (now > 0 && (all != null && now >= all.size() || unchanged >= 40)) {
+                return;
+            }
+            TestUtils.waitForMoment(50);
+        }
     }
 
     public static Set<String> getBrokers() {
@@ -250,15 +276,28 @@ public class BaseConf {
         return client;
     }
 
+    /** Changes back what tests changed in the brokers. */
+    public static void restore() {
+        brokerControllerList.forEach(controller -> ((RemoteBroker) controller).restore());
+    }
+
     private static BrokerController controllerOf(String name, String address) {
-        BrokerConfig broker = new BrokerConfig();
-        broker.setBrokerName(name);
-        broker.setBrokerClusterName(CLUSTER_NAME);
-        broker.setBrokerIP1(address.split(":")[0]);
-        broker.setNamesrvAddr(NAMESRV_ADDR);
-        MessageStoreConfig store = new MessageStoreConfig();
+        RemoteConnection broker = new RemoteConnection(name, address);
+        RemoteSettings settings = new RemoteSettings(broker);
+        settings.setBrokerName(name);
+        settings.setBrokerClusterName(CLUSTER_NAME);
+        settings.setBrokerIP1(address.split(":")[0]);
+        settings.setNamesrvAddr(NAMESRV_ADDR);
+        settings.begin();
+        MessageStoreConfig store = new MessageStoreConfig() {
+            @Override
+            public void setAppendTopicForTimerDeleteKey(boolean on) {
+                super.setAppendTopicForTimerDeleteKey(on);
+                settings.change("appendTopicForTimerDeleteKey", on);
+            }
+        };
         store.setStorePathRootDir(IntegrationTestBase.createBaseDir());
-        return new RemoteBroker(broker, serverAt(address), store);
+        return new RemoteBroker(broker, settings, serverAt(address), store);
     }
 
     private static NettyServerConfig serverAt(String address) {

@@ -1,40 +1,88 @@
 package org.apache.rocketmq.test.base;
 
-import java.lang.reflect.Method;
-import java.lang.reflect.Proxy;
+import java.util.concurrent.ConcurrentMap;
 import org.apache.rocketmq.broker.BrokerController;
 import org.apache.rocketmq.broker.offset.ConsumerOffsetManager;
-import org.apache.rocketmq.client.impl.MQClientAPIImpl;
-import org.apache.rocketmq.common.BrokerConfig;
-import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.broker.pop.orderly.ConsumerOrderInfoManager;
+import org.apache.rocketmq.broker.pop.orderly.QueueLevelConsumerManager;
+import org.apache.rocketmq.broker.subscription.SubscriptionGroupManager;
+import org.apache.rocketmq.broker.topic.TopicConfigManager;
+import org.apache.rocketmq.common.TopicConfig;
+import org.apache.rocketmq.remoting.RPCHook;
 import org.apache.rocketmq.remoting.netty.NettyClientConfig;
 import org.apache.rocketmq.remoting.netty.NettyServerConfig;
-import org.apache.rocketmq.remoting.protocol.header.QueryConsumerOffsetRequestHeader;
+import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 import org.apache.rocketmq.store.MessageStore;
 import org.apache.rocketmq.store.config.MessageStoreConfig;
-import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /**
- * A controller of a broker that runs elsewhere. It was never started: it knows its name and address, and takes settings that
- * go nowhere. What tests ask its store and its offsets for, it asks the broker for; all else is not there.
+ * A controller of a broker that runs elsewhere. It was never started: it knows the broker's name and address. What tests ask its
+ * parts for, and what they change there, it asks the broker for and changes there by requests ({@link RemoteConnection}); all
+ * else is not there.
  */
 final class RemoteBroker extends BrokerController {
-    private static final long TIMEOUT_MS = 5000;
-
-    private final MessageStore store;
+    private final RemoteSettings settings;
+    private final TopicConfigManager topics;
+    private final SubscriptionGroupManager groups;
     private final ConsumerOffsetManager offsets;
-    private DefaultMQAdminExt admin;
+    private final ConsumerOrderInfoManager orders;
+    private final MessageStore store;
 
-    RemoteBroker(BrokerConfig config, NettyServerConfig server, MessageStoreConfig files) {
-        super(config, server, new NettyClientConfig(), files);
-        Class<?>[] interfaces = {MessageStore.class};
-        store = (MessageStore) Proxy.newProxyInstance(getClass().getClassLoader(), interfaces, (proxy, method, arguments) -> ask(method, arguments));
+    RemoteBroker(RemoteConnection broker, RemoteSettings settings, NettyServerConfig server, MessageStoreConfig files) {
+        super(settings, server, new NettyClientConfig(), files);
+        this.settings = settings;
+        store = RemoteStore.of(broker);
+        topics = new TopicConfigManager(this) {
+            @Override
+            public ConcurrentMap<String, TopicConfig> getTopicConfigTable() {
+                return broker.topics();
+            }
+
+            @Override
+            public void updateTopicConfig(TopicConfig topic) {
+                broker.update(topic);
+            }
+        };
+        groups = new SubscriptionGroupManager(this) {
+            /** One that is not there is made, as by a broker that creates groups on first use. */
+            @Override
+            public SubscriptionGroupConfig findSubscriptionGroupConfig(String name) {
+                SubscriptionGroupConfig group = broker.group(name);
+                if (group == null) {
+                    group = new SubscriptionGroupConfig();
+                    group.setGroupName(name);
+                    broker.update(group);
+                }
+                return group;
+            }
+
+            @Override
+            public void updateSubscriptionGroupConfig(SubscriptionGroupConfig group) {
+                broker.update(group);
+            }
+        };
         offsets = new ConsumerOffsetManager(this) {
             @Override
             public long queryOffset(String group, String topic, int queue) {
-                return committed(group, topic, queue);
+                return broker.committed(group, topic, queue);
+            }
+
+            @Override
+            public long queryPullOffset(String group, String topic, int queue) {
+                return broker.pulled(group, topic, queue);
             }
         };
+        orders = new QueueLevelConsumerManager(this) {
+            @Override
+            public boolean checkBlock(String attempt, String topic, String group, int queue, long invisibleMs) {
+                return broker.blocked(group, topic, queue);
+            }
+        };
+    }
+
+    /** Changes back the settings that tests changed. */
+    void restore() {
+        settings.restore();
     }
 
     @Override
@@ -42,54 +90,35 @@ final class RemoteBroker extends BrokerController {
         return store;
     }
 
+    // The constructor of the controller asks for its parts already.
+
+    @Override
+    public TopicConfigManager getTopicConfigManager() {
+        return topics == null ? super.getTopicConfigManager() : topics;
+    }
+
+    @Override
+    public SubscriptionGroupManager getSubscriptionGroupManager() {
+        return groups == null ? super.getSubscriptionGroupManager() : groups;
+    }
+
     @Override
     public ConsumerOffsetManager getConsumerOffsetManager() {
-        // The constructor of the controller asks already.
         return offsets == null ? super.getConsumerOffsetManager() : offsets;
     }
 
-    private Object ask(Method method, Object[] arguments) throws Exception {
-        switch (method.getName()) {
-            case "getMaxOffsetInQueue":
-                return admin().maxOffset(queueOf(arguments));
-            case "getMinOffsetInQueue":
-                return admin().minOffset(queueOf(arguments));
-            case "dispatchBehindBytes":
-            case "getStateMachineVersion":
-                return 0L;
-            default:
-                throw new UnsupportedOperationException("the store of a broker elsewhere: " + method.getName());
-        }
+    @Override
+    public ConsumerOrderInfoManager getConsumerOrderInfoManager() {
+        return orders == null ? super.getConsumerOrderInfoManager() : orders;
     }
 
-    private MessageQueue queueOf(Object[] topicAndQueue) {
-        return new MessageQueue((String) topicAndQueue[0], getBrokerConfig().getBrokerName(), (Integer) topicAndQueue[1]);
+    @Override
+    public void registerServerRPCHook(RPCHook hook) {
+        throw new UnsupportedOperationException("no request puts a hook into a broker");
     }
 
-    /** The group's offset, -1 if there is none. */
-    private long committed(String group, String topic, int queue) {
-        QueryConsumerOffsetRequestHeader header = new QueryConsumerOffsetRequestHeader();
-        header.setConsumerGroup(group);
-        header.setTopic(topic);
-        header.setQueueId(queue);
-        header.setSetZeroIfNotFound(false);
-        try {
-            MQClientAPIImpl client = admin().getDefaultMQAdminExtImpl().getMqClientInstance().getMQClientAPIImpl();
-            return client.queryConsumerOffset(getBrokerAddr(), header, TIMEOUT_MS);
-        } catch (Exception error) {
-            return -1;
-        }
-    }
-
-    /** Started late: most tests ask nothing. */
-    private synchronized DefaultMQAdminExt admin() throws Exception {
-        if (admin == null) {
-            DefaultMQAdminExt starting = new DefaultMQAdminExt(TIMEOUT_MS);
-            starting.setInstanceName("remote-" + getBrokerConfig().getBrokerName());
-            starting.setNamesrvAddr(getBrokerConfig().getNamesrvAddr());
-            starting.start();
-            admin = starting;
-        }
-        return admin;
+    /** A broker elsewhere tells the name servers of its topics itself. */
+    @Override
+    public synchronized void registerBrokerAll(boolean checkOrder, boolean oneway, boolean force) {
     }
 }
