@@ -85,7 +85,7 @@ def page(asked, compared, differences):
         lines.append("")
     for stays, title in ((True, "Differences that stay"), (False, "Differences that are to go")):
         lines += [f"## {title}", "",
-                  "Where a script of `tests/differential` and its case are followed by fields, only these differ.", "",
+                  "Where a script of `tests/rocketmq/differential` and its case are followed by fields, only these differ.", "",
                   "| requests | where | why |", "| --- | --- | --- |"]
         for difference in differences:
             if difference["stays"] == stays:

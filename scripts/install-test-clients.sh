@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the official clients that the end-to-end tests run, into ${HALLEY_TEST_HOME:-~/.cache/halley-test}/clients:
-# RocketMQ Java 5.5.0 and 4.9.8, RocketMQ Go, and the CloudEvents SDKs for Java, Python and JavaScript.
+# RocketMQ Java 5.5.0 and 4.9.8, RocketMQ Go, mqadmin of 5.5.0, and the CloudEvents SDKs for Java, Python and JavaScript.
 # Does nothing where everything is there and no source changed. Needs JDK 17, Maven, Go, Python 3 and npm.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -25,11 +25,40 @@ jars() {
   echo "$*" >"$dir/.complete"
 }
 
+# program NAME JARS SOURCE... : NAME.jar
+program() {
+  local name=$1 jars=$2 classes
+  shift 2
+  classes=$(mktemp -d)
+  javac -nowarn -cp "$jars/*" -d "$classes" "$@"
+  jar cf "$home/$name.jar" -C "$classes" .
+  rm -rf "$classes"
+}
+
+# archive NAME JARS JAVA-ARGUMENTS... : NAME.jsa, with the classes that such a run loads. JVMs that are given it start at half the CPU time.
+archive() {
+  local name=$1 jars=$2
+  shift 2
+  rm -f "$home/$name.jsa"
+  java -Xlog:disable -XX:ArchiveClassesAtExit="$home/$name.jsa" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
+    -cp "$home/$name.jar:$jars/*" "$@" >/dev/null 2>&1 </dev/null || [ -f "$home/$name.jsa" ]
+}
+
+# Nobody is at these addresses: what is loaded until that is known is most of it.
+nowhere=127.0.0.1:1
 for version in 5.5.0 4.9.8; do
   jars "$home/rocketmq-$version" "org.apache.rocketmq:rocketmq-client:$version"
-  rm -rf "$home/java-$version"; mkdir -p "$home/java-$version"
-  javac -nowarn -cp "$home/rocketmq-$version/*" -d "$home/java-$version" "$root"/tests/clients/java/rocketmq/*.java
+  programs=("$root"/tests/clients/java/rocketmq/*.java)
+  [ "$version" = 4.9.8 ] || programs+=("$root"/tests/clients/java/rocketmq-5/*.java)
+  program "java-$version" "$home/rocketmq-$version" "${programs[@]}"
+  archive "java-$version" "$home/rocketmq-$version" Client produce "$nowhere" T 1
 done
+
+"$root/scripts/rocketmq.sh" install
+tools=$(dirname "$("$root/scripts/rocketmq.sh" classpath)")
+program mqadmin "$tools" "$root"/tests/clients/java/mqadmin/*.java
+archive mqadmin "$tools" org.apache.rocketmq.tools.command.MQAdminStartup clusterList -n "$nowhere"
+
 rm -rf "$home/java-example"; mkdir -p "$home/java-example"
 javac -nowarn -cp "$home/rocketmq-5.5.0/*" -d "$home/java-example" "$root"/examples/consumers/java/*.java
 

@@ -14,6 +14,7 @@ pub mod mqadmin;
 pub mod observed;
 pub mod oracle;
 pub mod remoting;
+pub mod run;
 
 use serde_json::Value;
 use std::{
@@ -23,13 +24,16 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 /// Everything in these tests comes to pass within this time, or never will.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until `what` holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
@@ -149,7 +153,7 @@ impl Server {
         let log = self.dir.path().join("log");
         eventually(&format!("a ready server, see {}", log.display()), || {
             TcpStream::connect(self.admin).is_ok()
-                && http(self.admin, "GET", "/readyz", &[], b"").status == 200
+                && try_http(self.admin, "GET", "/readyz", &[], b"").is_some_and(|answer| answer.status == 200)
         });
     }
 
@@ -207,10 +211,20 @@ fn spawn(dir: &tempfile::TempDir) -> Child {
         .unwrap()
 }
 
-/// Ports that were free a moment ago.
+/// Ports that were free a moment ago. None is given twice, and none is of those from which the system takes one for a
+/// connection, so that nobody takes it before the server that it is meant for.
 pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
-    let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    std::array::from_fn(|_| {
+        loop {
+            let number =
+                std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+            let port = 10_000 + (number % 22_000) as u16;
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+                return listener.local_addr().unwrap();
+            }
+        }
+    })
 }
 
 /// An HTTP answer.
@@ -384,6 +398,17 @@ pub fn clients() -> Option<PathBuf> {
     None
 }
 
+/// A JVM for a short run of the program of this name in the folder of clients, which uses these jars: what
+/// `scripts/install-test-clients.sh` made of it starts at half the CPU time. An archive that the JVM cannot use it ignores.
+pub fn java(clients: &std::path::Path, program: &str, jars: &std::path::Path) -> Command {
+    let file = |extension: &str| clients.join(format!("{program}.{extension}"));
+    let mut java = Command::new("java");
+    java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xlog:disable"]);
+    java.arg(format!("-XX:SharedArchiveFile={}", file("jsa").display()));
+    java.arg("-cp").arg(format!("{}:{}/*", file("jar").display(), jars.display()));
+    java
+}
+
 /// A RocketMQ client program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rocketmq {
@@ -400,10 +425,9 @@ impl Rocketmq {
         let mut command = match self {
             Self::Java5 | Self::Java4 => {
                 let version = if self == Self::Java5 { "5.5.0" } else { "4.9.8" };
-                let folder = clients.display();
-                let mut java = Command::new("java");
-                java.arg("-XX:TieredStopAtLevel=1").arg("-cp");
-                java.arg(format!("{folder}/java-{version}:{folder}/rocketmq-{version}/*")).arg("Client");
+                let mut java =
+                    java(clients, &format!("java-{version}"), &clients.join(format!("rocketmq-{version}")));
+                java.arg("Client");
                 java
             }
             Self::Go => Command::new(clients.join("go-client")),

@@ -1,6 +1,6 @@
 //! The real `mqadmin` of RocketMQ 5.5.0.
 
-use super::{Server, home};
+use super::{Server, clients, home, java};
 use std::{
     io::Write,
     net::SocketAddr,
@@ -10,14 +10,15 @@ use std::{
 
 /// The jars of RocketMQ's tools, or `None` with a line that says how to get them.
 pub fn tools() -> Option<PathBuf> {
-    let installed = home()?.join("rocketmq-5.5.0");
-    if installed.join("ready").exists() {
-        return Some(installed.join("lib"));
-    }
-    let message = "skipped: mqadmin, install with scripts/rocketmq.sh install";
-    assert!(std::env::var_os("CI").is_none(), "{message}");
-    eprintln!("{message}");
-    None
+    clients()?;
+    Some(home()?.join("rocketmq-5.5.0/lib"))
+}
+
+/// A JVM with these jars, in which nobody has settings of their own.
+fn program(jars: &Path) -> Command {
+    let mut java = java(&clients().expect("there with the jars"), "mqadmin", jars);
+    java.arg("-Duser.home=/nonexistent");
+    java
 }
 
 /// Runs `mqadmin` once for each line, all in one JVM; what each printed. `NS` and `BROKER` stand for the server's addresses.
@@ -27,11 +28,8 @@ pub fn mqadmin(jars: &Path, server: &Server, lines: &[&str]) -> Vec<String> {
 
 /// The same, of a broker and name server at these addresses.
 pub fn mqadmin_at(jars: &Path, namesrv: SocketAddr, broker: SocketAddr, lines: &[&str]) -> Vec<String> {
-    let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admin/MqAdmin.java");
-    let mut child = Command::new("java")
-        .args(["-XX:TieredStopAtLevel=1", "-Duser.home=/nonexistent", "-cp"])
-        .arg(jars.join("*"))
-        .arg(runner)
+    let mut child = program(jars)
+        .arg("MqAdmin")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -54,9 +52,7 @@ pub fn mqadmin_at(jars: &Path, namesrv: SocketAddr, broker: SocketAddr, lines: &
 
 /// Runs `mqadmin` once, in a JVM of its own; what it printed.
 pub fn mqadmin_once(jars: &Path, namesrv: SocketAddr, arguments: &[&str]) -> String {
-    let output = Command::new("java")
-        .args(["-XX:TieredStopAtLevel=1", "-Duser.home=/nonexistent", "-cp"])
-        .arg(jars.join("*"))
+    let output = program(jars)
         .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
         .args(arguments)
         .args(["-n", &namesrv.to_string()])

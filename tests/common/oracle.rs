@@ -3,7 +3,7 @@
 use super::{eventually, free_ports, home, remoting::Connection};
 use halley_wire::{NamesrvCode, Serialize};
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -16,6 +16,8 @@ pub struct Oracle {
     version: &'static str,
     pub namesrv: SocketAddr,
     pub broker: SocketAddr,
+    /// Someone else may go on with its store, which is not among the data that is deleted.
+    is_store_kept: bool,
 }
 
 /// Which brokers serve a topic.
@@ -52,7 +54,8 @@ impl Oracle {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());
-        let oracle = Self { name, version, namesrv, broker: broker_address() };
+        let is_store_kept = broker_conf.contains("storePathRootDir");
+        let oracle = Self { name, version, namesrv, broker: broker_address(), is_store_kept };
         let status = oracle.script("up", part, broker_conf);
         assert!(status, "scripts/rocketmq.sh up failed");
         // The broker says that it started before it is registered.
@@ -74,10 +77,17 @@ impl Oracle {
         });
     }
 
+    /// Stops it in order, which takes a while, and deletes its data.
+    pub fn stop(self) {
+        assert!(self.script("down", "all", ""), "scripts/rocketmq.sh down failed");
+    }
+
     fn script(&self, action: &str, part: &str, broker_conf: &str) -> bool {
         let status = Command::new(script())
             .arg(action)
             .env("NAME", &self.name)
+            // It runs for a short time only.
+            .env("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
             .env("VERSION", self.version)
             .env("ONLY", part)
             .env("NS", self.namesrv.port().to_string())
@@ -91,7 +101,8 @@ impl Oracle {
 
 impl Drop for Oracle {
     fn drop(&mut self) {
-        self.script("down", "all", "");
+        // An orderly stop takes some ten seconds.
+        self.script(if self.is_store_kept { "down" } else { "kill" }, "all", "");
     }
 }
 
@@ -108,12 +119,10 @@ fn is_installed(version: &str) -> bool {
 /// A free port for the broker, which also takes the second port below and the next one.
 fn broker_address() -> SocketAddr {
     for _ in 0..100 {
-        let [address] = free_ports();
-        let port = address.port();
-        let all = [port - 2, port, port + 1].map(|port| TcpListener::bind(("127.0.0.1", port)));
-        if all.iter().all(Result::is_ok) {
-            return address;
+        let ports: [SocketAddr; 4] = free_ports();
+        if ports[3].port() == ports[0].port() + 3 {
+            return ports[2];
         }
     }
-    panic!("no three free ports were found");
+    panic!("no four free ports were found");
 }

@@ -86,10 +86,66 @@ func respond(arguments []string) bool {
 	for seen := 0; seen < *expect; seen++ {
 		select {
 		case <-done:
-		case <-time.After(60 * time.Second):
+		case <-time.After(120 * time.Second):
 			return false
 		}
 	}
+	return true
+}
+
+// trace sends a message and consumes it, both with traces on; prints its id.
+func trace(arguments []string) bool {
+	positional := parse(flag.NewFlagSet("trace", flag.ExitOnError), arguments, 3)
+	resolver := primitive.NewPassthroughResolver([]string{positional[0]})
+	traces := func(group string) *primitive.TraceConfig {
+		return &primitive.TraceConfig{GroupName: group, Access: primitive.Local, Resolver: resolver}
+	}
+	sender, err := rocketmq.NewProducer(
+		producer.WithNsResolver(resolver), producer.WithGroupName("test_trace"), producer.WithTrace(traces("test_trace")),
+	)
+	if err != nil {
+		return failed(0, err)
+	}
+	if err := sender.Start(); err != nil {
+		return failed(0, err)
+	}
+	defer sender.Shutdown()
+	result, err := sender.SendSync(context.Background(), primitive.NewMessage(positional[1], []byte("traced")))
+	if err != nil {
+		return failed(0, err)
+	}
+	client, err := rocketmq.NewPushConsumer(
+		consumer.WithNsResolver(resolver), consumer.WithGroupName(positional[2]),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset), consumer.WithTrace(traces(positional[2])),
+	)
+	if err != nil {
+		return failed(0, err)
+	}
+	done := make(chan struct{}, 100)
+	all := consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}
+	err = client.Subscribe(positional[1], all, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		for _, message := range messages {
+			if message.MsgId == result.MsgID {
+				done <- struct{}{}
+			}
+		}
+		return consumer.ConsumeSuccess, nil
+	})
+	if err != nil {
+		return failed(0, err)
+	}
+	if err := client.Start(); err != nil {
+		return failed(0, err)
+	}
+	defer client.Shutdown()
+	select {
+	case <-done:
+	case <-time.After(120 * time.Second):
+		return false
+	}
+	// Traces are sent in the background.
+	time.Sleep(3 * time.Second)
+	printJSON(map[string]any{"msgId": result.MsgID})
 	return true
 }
 

@@ -3,6 +3,8 @@
 //
 //	produce NAMESRV TOPIC COUNT    send messages; one JSON line per result
 //	consume NAMESRV TOPIC GROUP    push consumer; prints READY, then one JSON line per message
+//	lite NAMESRV TOPIC GROUP       pull consumer; one JSON line per message
+//	trace NAMESRV TOPIC GROUP      send and consume one message with traces on
 //	transact NAMESRV TOPIC COUNT   send half messages; one JSON line per result and per question of the broker
 //	request NAMESRV TOPIC COUNT    send requests; one JSON line per reply
 //	respond NAMESRV TOPIC GROUP    reply to requests
@@ -38,7 +40,7 @@ import (
 func main() {
 	rlog.SetLogLevel("error")
 	if len(os.Args) < 4 {
-		fmt.Fprintln(os.Stderr, "usage: rocketmq produce|consume|transact|create-topic NAMESRV TOPIC ...")
+		fmt.Fprintln(os.Stderr, "usage: rocketmq produce|consume|lite|transact|request|respond|trace|create-topic NAMESRV TOPIC ...")
 		os.Exit(2)
 	}
 	var good bool
@@ -47,6 +49,10 @@ func main() {
 		good = produce(os.Args[2:])
 	case "consume":
 		good = consume(os.Args[2:])
+	case "lite":
+		good = lite(os.Args[2:])
+	case "trace":
+		good = trace(os.Args[2:])
 	case "transact":
 		good = transact(os.Args[2:])
 	case "request":
@@ -86,10 +92,12 @@ func parse(flags *flag.FlagSet, arguments []string, count int) []string {
 
 type produceOptions struct {
 	tag, key, body string
+	priority       string
 	props          properties
 	bodySize       int
 	queue          int
 	delayLevel     int
+	delayMs        string
 }
 
 func (o *produceOptions) message(topic string, index int) *primitive.Message {
@@ -110,6 +118,13 @@ func (o *produceOptions) message(topic string, index int) *primitive.Message {
 	for _, property := range o.props {
 		name, value, _ := strings.Cut(property, "=")
 		message.WithProperty(name, numbered(value, index))
+	}
+	// The library has no call for these.
+	if o.priority != "" {
+		message.WithProperty("_SYS_MSG_PRIORITY_", numbered(o.priority, index))
+	}
+	if o.delayMs != "" {
+		message.WithProperty("TIMER_DELAY_MS", o.delayMs)
 	}
 	if o.delayLevel > 0 {
 		message.WithDelayTimeLevel(o.delayLevel)
@@ -141,6 +156,9 @@ func produce(arguments []string) bool {
 	flags.StringVar(&options.key, "key", "", "key")
 	flags.StringVar(&options.body, "body", "message-{i}", "body")
 	flags.Var(&options.props, "prop", "property k=v, may be repeated")
+	flags.Var(&options.props, "system", "the same, of a property that is not an application's to set")
+	flags.StringVar(&options.priority, "priority", "", "priority")
+	flags.StringVar(&options.delayMs, "delay-ms", "", "delay in milliseconds")
 	flags.IntVar(&options.bodySize, "body-size", -1, "bytes of body")
 	flags.IntVar(&options.queue, "queue", -1, "queue")
 	flags.IntVar(&options.delayLevel, "delay-level", 0, "delay level")
@@ -148,7 +166,7 @@ func produce(arguments []string) bool {
 	batch := flags.Bool("batch", false, "all in one batch")
 	oneway := flags.Bool("oneway", false, "without a reply")
 	retries := flags.Int("retries", 2, "retries of a failed send")
-	timeout := flags.Int("timeout-ms", 5000, "send timeout")
+	timeout := flags.Int("timeout-ms", 30000, "send timeout")
 	positional := parse(flags, arguments, 3)
 	topic := positional[1]
 	count, err := strconv.Atoi(positional[2])
@@ -219,7 +237,7 @@ func consume(arguments []string) bool {
 	from := flags.String("from", "first", "first, last, or the second of a time in milliseconds since the epoch")
 	broadcast := flags.Bool("broadcast", false, "every consumer gets every message")
 	orderly := flags.Bool("orderly", false, "one message of a queue after the other")
-	timeout := flags.Int("timeout-s", 60, "seconds to wait")
+	timeout := flags.Int("timeout-s", 120, "seconds to wait")
 	fail := flags.Int("fail", 0, "deliveries to refuse")
 	retryLevel := flags.Int("retry-level", 0, "delay level of refused messages")
 	maxReconsume := flags.Int("max-reconsume", -1, "how often a message comes back")
@@ -261,6 +279,9 @@ func consume(arguments []string) bool {
 		if refused.Add(1) <= int64(*fail) {
 			if concurrent, ok := primitive.GetConcurrentlyCtx(call); ok {
 				concurrent.DelayLevelWhenNextConsume = *retryLevel
+			}
+			if *orderly {
+				return consumer.SuspendCurrentQueueAMoment, nil
 			}
 			return consumer.ConsumeRetryLater, nil
 		}
@@ -321,7 +342,7 @@ func transact(arguments []string) bool {
 	answer := flags.String("answer", "commit", "what questions are answered")
 	checks := flags.Int("checks", 0, "questions to wait for")
 	group := flags.String("group", "test_transactions", "producer group")
-	timeout := flags.Int("timeout-s", 60, "seconds to wait")
+	timeout := flags.Int("timeout-s", 120, "seconds to wait")
 	positional := parse(flags, arguments, 3)
 	count, err := strconv.Atoi(positional[2])
 	if err != nil {

@@ -21,7 +21,7 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 /**
  * {@code consume NAMESRV TOPIC GROUP [--expect N] [--tag "a || b"] [--sql "a > 1"] [--from first|last|MS] [--broadcast] [--orderly]
- * [--fail N] [--retry-level L] [--max-reconsume N] [--pop] [--hang] [--invisible-ms N] [--timeout-s S]
+ * [--fail N] [--retry-level L] [--max-reconsume N] [--pop] [--hang] [--invisible-ms N] [--threads N] [--timeout-s S]
  * [--serialize json|rocketmq]}
  *
  * <p>Ends well after N messages, badly after S seconds without them. Without --expect it runs until standard input is closed.
@@ -29,7 +29,7 @@ import org.apache.rocketmq.common.message.MessageExt;
  * first N deliveries are refused and come back through the retry topic,
  * after the delay of level L if given, at most --max-reconsume times. With --pop, the broker shares out the queues (5.x), which it
  * does by POP where the group is set to it; with --hang, each message is printed and then never finished. --from MS begins with what was
- * stored in the second of that time. A line {@code subscribe EXPRESSION} on standard input changes the subscription.
+ * stored in the second of that time. With --threads 1 messages are printed as they came. A line {@code subscribe EXPRESSION} on standard input changes the subscription.
  */
 final class Consume {
     private final Arguments arguments;
@@ -49,10 +49,14 @@ final class Consume {
     private boolean run() throws Exception {
         String topic = arguments.at(2, "TOPIC");
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(arguments.at(3, "GROUP"));
-        consumer.setNamesrvAddr(arguments.at(1, "NAMESRV"));
+        Client.reach(consumer, arguments);
         beginFrom(consumer, arguments.text("from", "first"));
         if (arguments.has("max-reconsume")) {
             consumer.setMaxReconsumeTimes(arguments.number("max-reconsume", 0));
+        }
+        if (arguments.has("threads")) {
+            consumer.setConsumeThreadMin(arguments.number("threads", 1));
+            consumer.setConsumeThreadMax(arguments.number("threads", 1));
         }
         if (arguments.has("broadcast")) {
             setBroadcasting(consumer);
@@ -139,7 +143,7 @@ final class Consume {
             reader.setDaemon(true);
             reader.start();
         }
-        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(arguments.number("timeout-s", 60));
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(arguments.number("timeout-s", 120));
         int assigned = 0;
         while (!enough.await(20, TimeUnit.MILLISECONDS)) {
             int now = assignedQueues(consumer);

@@ -47,7 +47,7 @@ final class Conversation {
                 .print();
             missing.countDown();
         });
-        boolean good = missing.await(60, TimeUnit.SECONDS);
+        boolean good = missing.await(120, TimeUnit.SECONDS);
         consumer.shutdown();
         producer.shutdown();
         return good;
@@ -59,7 +59,7 @@ final class Conversation {
         Message message = new Message(arguments.at(2, "TOPIC"), "traced".getBytes(StandardCharsets.UTF_8));
         String id = producer.send(message).getMsgId();
         DefaultMQPushConsumer consumer = consumer(arguments, true, received -> missing.countDown());
-        boolean good = missing.await(60, TimeUnit.SECONDS);
+        boolean good = missing.await(120, TimeUnit.SECONDS);
         // Shutting down does not wait for traces, which are sent in the background.
         Thread.sleep(3000);
         consumer.shutdown();
@@ -70,7 +70,7 @@ final class Conversation {
 
     private static DefaultMQProducer producer(Arguments arguments, String group, boolean traced) throws Exception {
         DefaultMQProducer producer = new DefaultMQProducer(group, traced, null);
-        producer.setNamesrvAddr(arguments.at(1, "NAMESRV"));
+        Client.reach(producer, arguments);
         producer.start();
         return producer;
     }
@@ -81,7 +81,7 @@ final class Conversation {
 
     private static DefaultMQPushConsumer consumer(Arguments arguments, boolean traced, Work work) throws Exception {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(arguments.at(3, "GROUP"), traced, null);
-        consumer.setNamesrvAddr(arguments.at(1, "NAMESRV"));
+        Client.reach(consumer, arguments);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.subscribe(arguments.at(2, "TOPIC"), "*");
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {

@@ -13,7 +13,8 @@ import org.apache.rocketmq.common.message.MessageQueue;
 /**
  * With --recall, each message is taken back as soon as it is sent (since 5.4).
  * {@code produce NAMESRV TOPIC COUNT [--body TEXT | --body-size N] [--tag T] [--key K] [--prop k=v]... [--batch] [--oneway]
- * [--queue N] [--delay-level N | --delay-ms N] [--recall] [--threads N] [--timeout-ms N] [--retries N] [--group G] [--serialize json|rocketmq]}
+ * [--system k=v]... [--priority N] [--queue N] [--delay-level N | --delay-ms N] [--recall] [--threads N] [--timeout-ms N] [--retries N] [--group G] [--serialize json|rocketmq]}
+ * --system sets properties that are not an application's to set; --priority does so in 4.9, which has no call for it.
  */
 final class Produce {
     private final Arguments arguments;
@@ -26,14 +27,15 @@ final class Produce {
         this.topic = arguments.at(2, "TOPIC");
         this.count = Integer.parseInt(arguments.at(3, "COUNT"));
         producer = new DefaultMQProducer(arguments.text("group", "test_producer"));
-        producer.setNamesrvAddr(arguments.at(1, "NAMESRV"));
-        producer.setSendMsgTimeout(arguments.number("timeout-ms", 5000));
+        Client.reach(producer, arguments);
+        producer.setSendMsgTimeout(arguments.number("timeout-ms", Client.PATIENCE_MS));
         producer.setRetryTimesWhenSendFailed(arguments.number("retries", 2));
     }
 
     static boolean run(Arguments arguments) throws Exception {
         Produce produce = new Produce(arguments);
         produce.producer.start();
+        Client.awaitNameServer(produce.producer, produce.topic);
         try {
             return arguments.has("batch") ? produce.sendBatch() : produce.sendEach();
         } finally {
@@ -41,7 +43,7 @@ final class Produce {
         }
     }
 
-    private boolean sendBatch() {
+    private boolean sendBatch() throws ReflectiveOperationException {
         List<Message> messages = new ArrayList<>();
         for (int index = 0; index < count; index++) {
             messages.add(message(index));
@@ -109,7 +111,7 @@ final class Produce {
         new Json().with("index", index).with("recalled", id).print();
     }
 
-    private Message message(int index) {
+    private Message message(int index) throws ReflectiveOperationException {
         Message message = new Message(topic, body(index));
         if (arguments.has("tag")) {
             message.setTags(numbered(arguments.text("tag", ""), index));
@@ -123,11 +125,26 @@ final class Produce {
         if (arguments.has("delay-ms")) {
             MessageAccessor.putProperty(message, "TIMER_DELAY_MS", arguments.text("delay-ms", ""));
         }
+        if (arguments.has("priority")) {
+            setPriority(message, numbered(arguments.text("priority", ""), index));
+        }
+        for (String property : arguments.all("system")) {
+            String[] parts = property.split("=", 2);
+            MessageAccessor.putProperty(message, parts[0], numbered(parts[1], index));
+        }
         for (String property : arguments.all("prop")) {
             String[] parts = property.split("=", 2);
             message.putUserProperty(parts[0], numbered(parts[1], index));
         }
         return message;
+    }
+
+    private static void setPriority(Message message, String priority) throws ReflectiveOperationException {
+        try {
+            Message.class.getMethod("setPriority", int.class).invoke(message, Integer.parseInt(priority));
+        } catch (NoSuchMethodException notYet) {
+            MessageAccessor.putProperty(message, "_SYS_MSG_PRIORITY_", priority);
+        }
     }
 
     private byte[] body(int index) {

@@ -17,7 +17,7 @@ final class Query {
         this.arguments = arguments;
         this.topic = arguments.at(2, "TOPIC");
         producer = new DefaultMQProducer(arguments.text("group", "test_query"));
-        producer.setNamesrvAddr(arguments.at(1, "NAMESRV"));
+        Client.reach(producer, arguments);
     }
 
     static boolean run(Arguments arguments) throws Exception {

@@ -11,7 +11,7 @@ final class Topics {
     /** {@code create-topic NAMESRV TOPIC [--queues N]} */
     static boolean create(Arguments arguments) throws Exception {
         DefaultMQProducer producer = new DefaultMQProducer("test_admin");
-        producer.setNamesrvAddr(arguments.at(1, "NAMESRV"));
+        Client.reach(producer, arguments);
         producer.start();
         try {
             createTopic(producer, arguments.at(2, "TOPIC"), arguments.number("queues", 4));
@@ -43,11 +43,11 @@ final class Topics {
         throw new NoSuchMethodException("createTopic");
     }
 
-    /** {@code offsets NAMESRV TOPIC [--group G]} */
+    /** {@code offsets NAMESRV TOPIC [--group G] [--at MS]} */
     @SuppressWarnings("deprecation")
     static boolean offsets(Arguments arguments) throws Exception {
         DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(arguments.text("group", "test_offsets"));
-        consumer.setNamesrvAddr(arguments.at(1, "NAMESRV"));
+        Client.reach(consumer, arguments);
         consumer.start();
         try {
             for (MessageQueue queue : consumer.fetchSubscribeMessageQueues(arguments.at(2, "TOPIC"))) {
@@ -57,6 +57,9 @@ final class Topics {
                     .with("max", consumer.maxOffset(queue));
                 if (arguments.has("group")) {
                     json.with("committed", consumer.fetchConsumeOffset(queue, true));
+                }
+                if (arguments.has("at")) {
+                    json.with("at", consumer.searchOffset(queue, Long.parseLong(arguments.text("at", ""))));
                 }
                 json.print();
             }

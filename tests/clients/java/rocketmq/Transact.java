@@ -22,9 +22,10 @@ final class Transact {
         Listener listener =
             new Listener(state(arguments.text("decide", "commit")), state(arguments.text("answer", "commit")));
         TransactionMQProducer producer = new TransactionMQProducer(arguments.text("group", "test_transactions"));
-        producer.setNamesrvAddr(arguments.at(1, "NAMESRV"));
+        Client.reach(producer, arguments);
         producer.setTransactionListener(listener);
         producer.start();
+        Client.awaitNameServer(producer, topic);
         try {
             for (int index = 0; index < count; index++) {
                 Message message = new Message(topic, ("message-" + index).getBytes(StandardCharsets.UTF_8));
@@ -36,7 +37,7 @@ final class Transact {
                     .with("state", producer.sendMessageInTransaction(message, null).getLocalTransactionState())
                     .print();
             }
-            return listener.awaitChecks(checks, arguments.number("timeout-s", 60));
+            return listener.awaitChecks(checks, arguments.number("timeout-s", 120));
         } finally {
             // One-way requests are on their way.
             Thread.sleep(200);

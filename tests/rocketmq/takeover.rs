@@ -1,10 +1,6 @@
 //! A store that a real RocketMQ 5.5.0 or 4.9.7 wrote goes on in Halley, and Halley's in RocketMQ 5.5.0. Official clients use both.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
-
-mod common;
-
-use common::{
+use crate::common::{
     Rocketmq, Server, clients, eventually,
     oracle::Oracle,
     remoting::{Connection, Reply},
@@ -20,6 +16,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Command, Output},
+    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -42,10 +39,17 @@ impl Site<'_> {
     }
 
     /// A producer of the transactions' group answers so many checks: one that came before it was there comes again half a
-    /// minute later, or a minute.
-    fn answer_checks(&self, count: &str) -> Vec<Value> {
-        let answers = ["--decide", "commit", "--answer", "commit", "--checks", count, "--timeout-s", "180"];
-        self.run("transact", &[&["money", "1"], &answers[..]].concat())
+    /// minute later, or a minute. Something else happens meanwhile.
+    fn answer_checks(&self, count: usize, meanwhile: impl FnOnce()) {
+        let text = count.to_string();
+        let answers = ["--decide", "commit", "--answer", "commit", "--checks", &text, "--timeout-s", "180"];
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| self.run("transact", &[&["money", "1"], &answers[..]].concat()));
+            meanwhile();
+            let asked = asked.join().unwrap();
+            let checks = asked.iter().filter(|line| line.get("checked").is_some());
+            assert_eq!(checks.count(), count, "{asked:?}");
+        });
     }
 
     fn consume(&self, topic: &str, group: &str, count: usize) -> Vec<Value> {
@@ -323,13 +327,13 @@ fn a_stopped_rocketmq_goes_on_in_halley_and_back() {
     let found = site.run("query", &["orders", "--key", "k77"]);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(site.consume("orders", "billing", 30).len(), 30);
-    let delayed = site.consume("later", "sleepers", 4);
-    check_delayed(&delayed, "level", 30_000, 2);
-    check_delayed(&delayed, "timer", 30_000, 2);
-    site.pop_exactly("popped", "workers", &["p1", "p3"]);
     // The producer is asked about the two that it left open.
-    let asked = site.answer_checks("2");
-    assert_eq!(asked.iter().filter(|line| line.get("checked").is_some()).count(), 2, "{asked:?}");
+    site.answer_checks(2, || {
+        let delayed = site.consume("later", "sleepers", 4);
+        check_delayed(&delayed, "level", 30_000, 2);
+        check_delayed(&delayed, "timer", 30_000, 2);
+        site.pop_exactly("popped", "workers", &["p1", "p3"]);
+    });
     assert_eq!(site.consume("money", "bank", 4).len(), 4);
     assert_eq!(site.consume("audit", "auditors", 9).len(), 9);
     assert!(halley.terminate().success());
@@ -364,12 +368,12 @@ fn a_stopped_rocketmq_goes_on_in_halley_and_back() {
     assert_eq!(site.offsets("orders", "billing"), offsets);
     assert_eq!(site.consume("orders", "billing", 5).len(), 5);
     assert_eq!(places(&site.consume("orders", "fresh", 155)).len(), 155, "every message once");
-    let delayed = site.consume("later", "sleepers", 2);
-    check_delayed(&delayed, "level", 30_000, 1);
-    check_delayed(&delayed, "timer", 30_000, 1);
-    site.pop_exactly("popped", "workers", &[&unacknowledged]);
-    let asked = site.answer_checks("1");
-    assert_eq!(asked.iter().filter(|line| line.get("checked").is_some()).count(), 1, "{asked:?}");
+    site.answer_checks(1, || {
+        let delayed = site.consume("later", "sleepers", 2);
+        check_delayed(&delayed, "level", 30_000, 1);
+        check_delayed(&delayed, "timer", 30_000, 1);
+        site.pop_exactly("popped", "workers", &[&unacknowledged]);
+    });
     assert_eq!(site.consume("money", "bank", 2).len(), 2);
 }
 
@@ -411,8 +415,7 @@ fn a_killed_rocketmq_goes_on_in_halley() {
     halley.kill();
     halley.restart();
     assert_eq!(site.offsets("orders", "billing"), offsets);
-    let asked = site.answer_checks("1");
-    assert_eq!(asked.iter().filter(|line| line.get("checked").is_some()).count(), 1, "{asked:?}");
+    site.answer_checks(1, || {});
     assert!(halley.terminate().success());
     assert!(files_of(&store) == before, "RocketMQ's files are as they were");
 }
@@ -443,10 +446,10 @@ fn a_killed_rocketmq_4_9_goes_on_in_halley() {
     assert_eq!(site.offsets("orders", "billing"), offsets);
     assert_eq!(site.run("query", &["orders", "--key", "k7"]).len(), 1);
     assert_eq!(site.consume("orders", "billing", 20).len(), 20);
-    let asked = site.answer_checks("2");
-    assert_eq!(asked.iter().filter(|line| line.get("checked").is_some()).count(), 2, "{asked:?}");
+    site.answer_checks(2, || {
+        check_delayed(&site.consume("later", "sleepers", 2), "level", 30_000, 2);
+    });
     assert_eq!(site.consume("money", "bank", 4).len(), 4);
-    check_delayed(&site.consume("later", "sleepers", 2), "level", 30_000, 2);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The requests.
 
-use crate::script::{Case, Script, Step, ask, batch_of};
+use crate::differential::script::{Case, Script, Step, ask, batch_of};
 use std::time::Duration;
 
 pub(crate) fn all() -> Vec<Script> {

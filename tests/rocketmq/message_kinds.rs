@@ -1,47 +1,12 @@
 //! Messages that are not simply delivered: delayed, timed, recalled, in transactions, tried again, given up. Unmodified
 //! RocketMQ clients (Java 5.5.0 and 4.9.8, Go) against a real server.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
-
-mod common;
-
-use common::{Rocketmq, Server, clients};
+use crate::common::{
+    Rocketmq, Server, clients,
+    run::{Run, with_each},
+};
 use serde_json::Value;
-use std::{collections::BTreeSet, path::Path};
-
-struct Run<'a> {
-    clients: &'a Path,
-    server: &'a Server,
-    client: Rocketmq,
-}
-
-impl Run<'_> {
-    /// Runs a command of the client with the server's address as first argument; its lines of JSON.
-    fn run(&self, command: &str, arguments: &[&str]) -> Vec<Value> {
-        let namesrv = self.server.namesrv.to_string();
-        let arguments: Vec<_> = [command, &namesrv].iter().chain(arguments).copied().collect();
-        let ran = self.client.run(self.clients, &arguments);
-        ran.unwrap_or_else(|output| panic!("{:?} {arguments:?}: {output}", self.client))
-    }
-
-    /// What a group gets of a topic until it has `count` messages.
-    fn consume(&self, topic: &str, group: &str, count: usize, more: &[&str]) -> Vec<Value> {
-        let count = count.to_string();
-        let arguments: Vec<_> = [topic, group, "--expect", &count].iter().chain(more).copied().collect();
-        self.run("consume", &arguments).into_iter().filter(|line| line.get("body").is_some()).collect()
-    }
-}
-
-/// Runs a test with each kind of client, each on a server of its own. They mostly wait, so they do it side by side.
-fn with_each(test: impl Fn(&Run<'_>) + Sync) {
-    let Some(clients) = clients() else { return };
-    std::thread::scope(|scope| {
-        for client in Rocketmq::ALL {
-            let (clients, test) = (&clients, &test);
-            scope.spawn(move || test(&Run { clients, server: &Server::start(""), client }));
-        }
-    });
-}
+use std::collections::BTreeSet;
 
 fn time(message: &Value, name: &str) -> i64 {
     message[name].as_i64().unwrap_or_else(|| panic!("no {name} in {message}"))
@@ -62,19 +27,21 @@ fn delay_levels() {
 
 #[test]
 fn timers_to_the_millisecond_and_recalled() {
-    let Some(clients) = clients() else { return };
-    let server = Server::start("");
-    let run = Run { clients: &clients, server: &server, client: Rocketmq::Java5 };
-    let recalled = run.run("produce", &["T", "2", "--delay-ms", "3000", "--recall", "--tag", "recalled"]);
-    assert_eq!(recalled.iter().filter(|line| line.get("recalled").is_some()).count(), 2, "{recalled:?}");
-    run.run("produce", &["T", "3", "--delay-ms", "3111", "--tag", "kept"]);
-    let messages = run.consume("T", "g", 3, &[]);
-    for message in &messages {
-        assert_eq!(message["tags"], "kept", "{messages:?}");
-        let due: i64 = message["properties"]["TIMER_OUT_MS"].as_str().unwrap().parse().unwrap();
-        assert!(time(message, "storeTimestamp") >= due, "{message}");
-    }
-    assert_eq!(server.metric("halley_delayed_messages"), 0.0);
+    with_each(|run| {
+        // Only 5.x has a call that takes a message back.
+        let recalled = run
+            .with(Rocketmq::Java5)
+            .run("produce", &["T", "2", "--delay-ms", "3000", "--recall", "--tag", "recalled"]);
+        assert_eq!(recalled.iter().filter(|line| line.get("recalled").is_some()).count(), 2, "{recalled:?}");
+        run.run("produce", &["T", "3", "--delay-ms", "3111", "--tag", "kept"]);
+        let messages = run.consume("T", "g", 3, &[]);
+        for message in &messages {
+            assert_eq!(message["tags"], "kept", "{messages:?}");
+            let due: i64 = message["properties"]["TIMER_OUT_MS"].as_str().unwrap().parse().unwrap();
+            assert!(time(message, "storeTimestamp") >= due, "{message}");
+        }
+        assert_eq!(run.server.metric("halley_delayed_messages"), 0.0);
+    });
 }
 
 #[test]

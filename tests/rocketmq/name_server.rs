@@ -1,12 +1,8 @@
 //! Name servers and brokers in processes of their own, ours and RocketMQ's, with official clients and `mqadmin`.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
-
-mod common;
-
-use common::{
+use crate::common::{
     Rocketmq, Server, clients, eventually, free_ports,
-    mqadmin::{mqadmin_once, tools},
+    mqadmin::{mqadmin, mqadmin_once, tools},
     oracle::Oracle,
     remoting::Connection,
 };
@@ -58,8 +54,7 @@ fn spread(clients: &Path, namesrv: &str, topic: &str, count: usize) -> BTreeMap<
     let count = count.to_string();
     let mut lines = Vec::new();
     eventually("messages sent", || {
-        let sent =
-            Rocketmq::Java5.run(clients, &["produce", namesrv, topic, &count, "--timeout-ms", "30000"]);
+        let sent = Rocketmq::Java5.run(clients, &["produce", namesrv, topic, &count]);
         if let Err(output) = &sent {
             eprintln!("{topic}: {output}");
         }
@@ -79,6 +74,19 @@ fn consume(clients: &Path, namesrv: &str, topic: &str, group: &str, expect: usiz
         .run(clients, &["consume", namesrv, topic, group, "--expect", &expect])
         .unwrap_or_else(|output| panic!("{topic}: {output}"));
     lines.into_iter().filter(|line| line.get("body").is_some()).collect()
+}
+
+/// The other clients send and consume too.
+fn go_through(clients: &Path, namesrv: &str, topic: &str) {
+    for client in [Rocketmq::Java4, Rocketmq::Go] {
+        let name = format!("{client:?}");
+        let run = |arguments: &[&str]| {
+            let ran = client.run(clients, arguments);
+            ran.unwrap_or_else(|output| panic!("{client:?} {arguments:?}: {output}"))
+        };
+        run(&["produce", namesrv, topic, "8", "--tag", &name]);
+        run(&["consume", namesrv, topic, &name, "--tag", &name, "--expect", "8"]);
+    }
 }
 
 #[test]
@@ -134,6 +142,7 @@ fn a_broker_of_rocketmq_registers_with_our_name_server() {
     let by_broker = spread(&clients, &namesrv, "FIRST_USE", 3);
     assert_eq!(by_broker, BTreeMap::from([("broker-a".into(), 3)]));
     assert!(consume(&clients, &namesrv, "FIRST_USE", "readers", 3).len() >= 3);
+    go_through(&clients, &namesrv, "FIRST_USE");
     let ours = broker("halley", &[&names]);
     wait_known(names.namesrv, ours.broker, true);
     mqadmin_once(
@@ -145,8 +154,9 @@ fn a_broker_of_rocketmq_registers_with_our_name_server() {
     let by_broker = spread(&clients, &namesrv, "BOTH", 8);
     assert_eq!(by_broker, BTreeMap::from([("broker-a".into(), 4), ("halley".into(), 4)]));
     assert!(consume(&clients, &namesrv, "BOTH", "readers", 8).len() >= 8);
+    go_through(&clients, &namesrv, "BOTH");
     let theirs = rocketmq.broker;
-    drop(rocketmq);
+    rocketmq.stop();
     wait_known(names.namesrv, theirs, false);
 }
 
@@ -179,14 +189,17 @@ fn mqadmin_keeps_values_and_settings_at_the_name_server() {
     let beside_a_broker = Server::start("");
     for mut names in [name_server(), beside_a_broker] {
         let namesrv = names.namesrv;
-        let ask = |arguments: &[&str]| mqadmin_once(&jars, namesrv, arguments);
-        ask(&["updateKvConfig", "-s", "ORDER_TOPIC_CONFIG", "-k", "ORDERED", "-v", "a:4;b:4"]);
-        ask(&["updateKvConfig", "-s", "other", "-k", "gone", "-v", "v"]);
-        ask(&["deleteKvConfig", "-s", "other", "-k", "gone"]);
-        assert!(ask(&["getNamesrvConfig"]).contains("orderMessageEnable"));
-        let refused = ask(&["updateNamesrvConfig", "-k", "kvConfigPath", "-v", "/tmp/x"]);
-        assert!(!refused.contains("success"), "{refused}");
-        ask(&["updateNamesrvConfig", "-k", "orderMessageEnable", "-v", "true"]);
+        let lines = [
+            "updateKvConfig -n NS -s ORDER_TOPIC_CONFIG -k ORDERED -v a:4;b:4",
+            "updateKvConfig -n NS -s other -k gone -v v",
+            "deleteKvConfig -n NS -s other -k gone",
+            "getNamesrvConfig -n NS",
+            "updateNamesrvConfig -n NS -k kvConfigPath -v /tmp/x",
+            "updateNamesrvConfig -n NS -k orderMessageEnable -v true",
+        ];
+        let answers = mqadmin(&jars, &names, &lines);
+        assert!(answers[3].contains("orderMessageEnable"), "{answers:?}");
+        assert!(!answers[4].contains("success") && answers[5].contains("success"), "{answers:?}");
         names.kill();
         names.restart();
         let mut raw = Connection::open(names.namesrv);
@@ -197,7 +210,7 @@ fn mqadmin_keeps_values_and_settings_at_the_name_server() {
         };
         assert_eq!(value("ORDER_TOPIC_CONFIG", "ORDERED").as_deref(), Some("a:4;b:4"));
         assert_eq!(value("other", "gone"), None);
-        let settings = ask(&["getNamesrvConfig"]);
+        let settings = mqadmin_once(&jars, namesrv, &["getNamesrvConfig"]);
         let order = settings.lines().find(|line| line.starts_with("orderMessageEnable")).unwrap_or_default();
         assert!(order.ends_with("true"), "{settings}");
     }

@@ -1,11 +1,14 @@
 //! How unmodified consumers (Java 5.5.0 and 4.9.8, Go) consume: from where, what, in which order, together and alone.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes")]
-
-mod common;
-
-use common::{Rocketmq, Server, clients, consumer::Consumer, remoting::Connection};
-use halley_wire::Serialize;
+use crate::common::{
+    Rocketmq, Server, clients,
+    consumer::Consumer,
+    run::{self, with_each},
+};
+use halley_wire::{
+    BrokerCode,
+    request::{RequestMode, SetMessageRequestMode},
+};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,28 +19,18 @@ use std::{
 
 const JAVA: [Rocketmq; 2] = [Rocketmq::Java5, Rocketmq::Java4];
 
-fn ask(server: &Server, code: i32, fields: &[(&str, &str)]) {
-    let fields: Vec<_> =
-        fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let reply = Connection::open(server.broker).ask(Serialize::Json, code, &fields, b"").unwrap().unwrap();
-    assert_eq!(reply.code, 0, "{reply:?}");
-}
-
 fn create_topic(server: &Server, topic: &str, queues: &str) {
-    let fields = [("topic", topic), ("readQueueNums", queues), ("writeQueueNums", queues), ("perm", "6")];
-    let others = [
-        ("defaultTopic", "TBW102"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("topicSysFlag", "0"),
-        ("order", "false"),
-    ];
-    ask(server, 17, &[&fields[..], &others].concat());
+    run::create_topic(server.broker, topic, queues, "6", "");
 }
 
 fn produce(clients: &Path, server: &Server, topic: &str, count: &str, more: &[&str]) {
     let namesrv = server.namesrv.to_string();
     let arguments = [&["produce", &namesrv, topic, count], more].concat();
     Rocketmq::Go.run(clients, &arguments).unwrap();
+}
+
+fn id(message: &Value) -> String {
+    message["msgId"].as_str().unwrap_or_else(|| panic!("{message}")).to_owned()
 }
 
 fn tags(messages: &[Value]) -> BTreeSet<&str> {
@@ -67,6 +60,12 @@ fn lite_pull_consumers_go_on_where_they_committed() {
         produce(&clients, &server, "T", "3", &["--tag", "new"]);
         let rest = poll("3", &["--tag", "new || other"]);
         assert_eq!((rest.len(), tags(&rest)), (3, BTreeSet::from(["new"])), "{rest:?}");
+        // What it asks about queues.
+        let told = client.run(&clients, &["offsets", &namesrv, "T", "--group", &group, "--at", "1"]).unwrap();
+        assert_eq!(told.len(), 4);
+        let sum = |name: &str| told.iter().map(|queue| queue[name].as_i64().unwrap()).sum::<i64>();
+        assert_eq!((sum("min"), sum("at")), (0, 0), "{told:?}");
+        assert!(sum("committed") >= 9 && sum("committed") <= sum("max"), "{told:?}");
     }
 }
 
@@ -78,7 +77,7 @@ fn consumers_begin_at_the_start_at_the_end_or_at_a_time() {
     // (`ConsumerManageProcessor.queryConsumerOffset`, 5.5). A topic that was deleted before goes on counting.
     create_topic(&server, "T", "2");
     produce(&clients, &server, "T", "4", &[]);
-    ask(&server, 215, &[("topic", "T")]);
+    run::ask(server.broker, BrokerCode::DeleteTopicInBroker, &[("topic", "T")], b"");
     create_topic(&server, "T", "2");
     produce(&clients, &server, "T", "4", &["--tag", "old"]);
     // Clients tell the time to the second.
@@ -122,7 +121,7 @@ fn a_running_consumer_is_set_back() {
                 let mut consumer = Consumer::start(client, clients, server, &["T", &group]);
                 let first = consumer.messages(5);
                 let fields = [("topic", "T"), ("group", &*group), ("timestamp", "0"), ("isForce", "true")];
-                ask(server, 222, &fields);
+                run::ask(server.broker, BrokerCode::InvokeBrokerToResetOffset, &fields, b"");
                 let again = consumer.messages(5);
                 assert_eq!(ids(&first), ids(&again), "{client:?}");
             });
@@ -226,6 +225,93 @@ fn ordered_consumers_keep_the_order_when_one_of_them_is_killed() {
 }
 
 #[test]
+fn a_spare_consumer_takes_over_from_a_killed_one() {
+    with_each(|run| {
+        create_topic(run.server, "T", "2");
+        let mut consumers =
+            [(); 3].map(|()| Consumer::start(run.client, run.clients, run.server, &["T", "g"]));
+        for consumer in &mut consumers {
+            consumer.wait("READY");
+        }
+        let mut sent = BTreeSet::new();
+        let mut send = || sent.extend(run.run("produce", &["T", "4"]).iter().map(id));
+        let mut seen = [(); 3].map(|()| BTreeSet::new());
+        let mut look = |consumers: &mut [Consumer; 3], seen: &mut [BTreeSet<String>; 3]| {
+            send();
+            for (consumer, seen) in consumers.iter_mut().zip(seen) {
+                while let Some(message) = consumer.message_within(Duration::from_millis(200)) {
+                    seen.insert(id(&message));
+                }
+            }
+        };
+        // More consumers than queues: in the end two have one each.
+        let mut before = seen.clone();
+        while seen.iter().zip(&before).filter(|(now, before)| now.len() > before.len()).count() != 2 {
+            before = seen.clone();
+            look(&mut consumers, &mut seen);
+        }
+        let busy = (0..3).find(|at| seen[*at].len() > before[*at].len()).unwrap();
+        consumers[busy].kill();
+        // The other two get all that comes, also what the killed one had not committed.
+        before = seen.clone();
+        while (0..3).any(|at| at != busy && seen[at].len() == before[at].len()) {
+            look(&mut consumers, &mut seen);
+        }
+        for (at, consumer) in consumers.into_iter().enumerate() {
+            let rest = if at == busy { Vec::new() } else { consumer.end() };
+            seen[at].extend(rest.iter().map(id));
+        }
+        let missing = sent.iter().filter(|id| seen.iter().all(|seen| !seen.contains(*id))).count();
+        let rest = if missing == 0 { Vec::new() } else { run.consume("T", "g", missing, &[]) };
+        let all: BTreeSet<_> = seen.into_iter().flatten().chain(rest.iter().map(id)).collect();
+        assert_eq!(all, sent, "{:?}", run.client);
+    });
+}
+
+#[test]
+fn an_ordered_queue_waits_for_a_message_that_failed() {
+    with_each(|run| {
+        create_topic(run.server, "T", "1");
+        let sent: Vec<_> = run.run("produce", &["T", "4"]).iter().map(id).collect();
+        let seen = run.consume("T", "g", 4, &["--orderly", "--fail", "2"]);
+        assert_eq!(seen.iter().map(id).collect::<Vec<_>>(), sent, "{:?}", run.client);
+    });
+}
+
+#[test]
+fn what_failed_is_filtered_when_it_comes_again() {
+    with_each(|run| {
+        run.run("produce", &["T", "6", "--prop", "n={i}", "--tag", "a"]);
+        run.run("produce", &["T", "3", "--prop", "n=9", "--tag", "b"]);
+        let found = |seen: &[Value]| {
+            let name = |message: &Value| message["properties"]["n"].as_str().unwrap().to_owned();
+            seen.iter().map(name).collect::<BTreeSet<_>>()
+        };
+        let sql = "n >= 3 AND TAGS = 'a'";
+        for (group, filter) in [("sql", ["--sql", sql]), ("tag", ["--tag", "c || b"])] {
+            let again =
+                run.consume("T", group, 3, &[&filter[..], &["--fail", "2", "--retry-level", "1"]].concat());
+            let times = again.iter().filter_map(|message| message["reconsumeTimes"].as_i64());
+            assert_eq!(times.sum::<i64>(), 2, "{:?}: {again:?}", run.client);
+            let expected: &[&str] = if group == "sql" { &["3", "4", "5"] } else { &["9"] };
+            assert_eq!(found(&again), expected.iter().map(|n| (*n).to_owned()).collect(), "{:?}", run.client);
+        }
+        if run.client == Rocketmq::Java5 {
+            let mode = SetMessageRequestMode {
+                topic: "T".into(),
+                consumer_group: "pop".into(),
+                mode: RequestMode::Pop,
+                pop_share_queue_num: 0,
+            };
+            run::ask(run.server.broker, BrokerCode::SetMessageRequestMode, &[], &mode.encode());
+            let popped = run.consume("T", "pop", 3, &["--pop", "--sql", sql, "--fail", "1"]);
+            assert_eq!(found(&popped), ["3", "4", "5"].map(str::to_owned).into(), "{popped:?}");
+            assert!(popped.iter().any(|message| message["reconsumeTimes"] == 1), "{popped:?}");
+        }
+    });
+}
+
+#[test]
 fn broadcasting_consumers_each_get_everything() {
     let Some(clients) = clients() else { return };
     let server = Server::start("");
@@ -235,18 +321,23 @@ fn broadcasting_consumers_each_get_everything() {
         let start =
             || Consumer::start(client, &clients, &server, &["T", &group, "--broadcast", "--from", "last"]);
         let mut consumers = [start(), start()];
-        for consumer in &mut consumers {
-            consumer.wait("READY");
+        // A broadcasting consumer begins at the end of each queue when it first looks at it: until both have seen something of
+        // every queue.
+        let mut queues = [BTreeSet::new(), BTreeSet::new()];
+        while queues.iter().any(|queues| queues.len() < 3) {
+            produce(&clients, &server, "T", "3", &["--tag", "early"]);
+            for (consumer, queues) in consumers.iter_mut().zip(&mut queues) {
+                while let Some(message) = consumer.message_within(Duration::from_millis(200)) {
+                    queues.insert(message["queueId"].as_i64());
+                }
+            }
         }
-        // A broadcasting consumer begins at the end of each queue when it first looks at it.
-        thread::sleep(Duration::from_secs(2));
         produce(&clients, &server, "T", "9", &["--tag", &group]);
-        let of_each: Vec<_> = consumers
-            .iter_mut()
-            .map(|consumer| {
-                ids(&consumer.messages(9)).into_iter().map(str::to_owned).collect::<BTreeSet<_>>()
-            })
-            .collect();
+        let of_each = consumers.each_mut().map(|consumer| {
+            let own = std::iter::from_fn(|| Some(consumer.message()))
+                .filter(|message| message["properties"]["TAGS"] == *group);
+            own.take(9).map(|message| id(&message)).collect::<BTreeSet<_>>()
+        });
         assert_eq!(of_each[0], of_each[1], "{client:?}");
         assert_eq!(of_each[0].len(), 9, "{client:?}");
     }

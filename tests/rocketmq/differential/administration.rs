@@ -1,6 +1,6 @@
 //! What tools ask of a broker.
 
-use crate::{
+use super::{
     script::{Case, Step, ask, ask_namesrv},
     scripts::{ALL, PULL, SEND, consumer, create, heartbeat, send_one},
 };

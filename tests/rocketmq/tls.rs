@@ -1,10 +1,6 @@
 //! TLS and plain connections on the same ports, with the official Java client.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and write files")]
-
-mod common;
-
-use common::{Rocketmq, Server, clients, remoting::Connection};
+use crate::common::{Rocketmq, Server, clients, remoting::Connection};
 use halley_wire::Serialize;
 use serde_json::Value;
 use std::{fs, path::Path};

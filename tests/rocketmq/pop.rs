@@ -1,11 +1,7 @@
 //! Consumption by POP: official clients against a real server, and the same requests to it and to a real RocketMQ.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
-
-mod common;
-
+use crate::common::{Rocketmq, Server, clients, consumer::Consumer, eventually, oracle::Oracle};
 use bytes::BytesMut;
-use common::{Rocketmq, Server, clients, consumer::Consumer, eventually, oracle::Oracle};
 use halley_wire::{
     BrokerCode, ExtValue, Limits, Serialize,
     encode::{self, Request},
@@ -102,7 +98,7 @@ impl Reply {
 impl Client {
     fn connect(to: SocketAddr) -> Self {
         let stream = TcpStream::connect(to).unwrap();
-        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(crate::common::PATIENCE)).unwrap();
         Self { stream, input: Vec::new(), opaque: 0 }
     }
 
@@ -814,6 +810,8 @@ fn answers_are_those_of_rocketmq() {
         BrokerCode::PollingInfo,
         BrokerCode::BatchAckMessage,
     ] {
-        common::observed::write(&serde_json::json!({"compared": {"role": "broker", "code": code.number()}}));
+        crate::common::observed::write(
+            &serde_json::json!({"compared": {"role": "broker", "code": code.number()}}),
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The requests, as scripts in the order of request codes. A case is a line: code, name, fields.
 
-use crate::{
+use super::{
     administration,
     script::{Case, Script, Step, ask, ask_namesrv, batch_of},
 };
@@ -28,7 +28,7 @@ pub(crate) fn all() -> Vec<Script> {
         script("locks", locks()),
         script("check-client", check_client()),
         script("unknown", unknown()),
-        script("brokers", crate::brokers::steps()),
+        script("brokers", super::brokers::steps()),
         script("groups", administration::groups()),
         script("topic-lists", administration::topics()),
         script("consumption", administration::consumption()),

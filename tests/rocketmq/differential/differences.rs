@@ -3,7 +3,7 @@
 //! In cases, paths and remarks a `*` at the end stands for any rest; in paths also for one member. A path means all that is
 //! below it. A row without a difference fails the test, so that the tables cannot rot.
 
-use crate::compare::Difference;
+use super::compare::Difference;
 use std::fmt;
 
 /// A place at which the answers may differ, and why.

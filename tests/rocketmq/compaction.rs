@@ -1,10 +1,6 @@
 //! Compaction topics: the same messages to a real RocketMQ and to Halley, then the same pulls; and the official Java client.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
-
-mod common;
-
-use common::{
+use crate::common::{
     Rocketmq, Server, clients, eventually,
     oracle::Oracle,
     remoting::{Connection, Reply},

@@ -1,10 +1,6 @@
 //! Unmodified RocketMQ clients (Java 5.5.0 and 4.9.8, Go) against a real server.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
-
-mod common;
-
-use common::{Rocketmq, Server, Sink, clients, consumer::Consumer, eventually};
+use crate::common::{Rocketmq, Server, Sink, clients, consumer::Consumer, eventually};
 use serde_json::Value;
 use std::{collections::BTreeSet, path::Path};
 
@@ -155,11 +151,14 @@ fn an_invalid_sql92_subscription_is_refused_like_rocketmq_does() {
 fn members_of_a_group_share_the_queues() {
     let Some(clients) = clients() else { return };
     let server = Server::start("buses: {shared: {queues: 4}}\n");
-    let start = || Consumer::start(Rocketmq::Java5, &clients, &server, &["BUS_shared", "pair"]);
-    // The second member's arrival is told to the first at once: both end with two of the four queues.
-    let mut members = [start(), start()];
-    for member in &mut members {
-        member.wait("ASSIGNED 2");
+    for client in [Rocketmq::Java5, Rocketmq::Java4] {
+        let group = format!("g{client:?}");
+        let start = || Consumer::start(client, &clients, &server, &["BUS_shared", &group]);
+        // The second member's arrival is told to the first at once: both end with two of the four queues.
+        let mut members = [start(), start()];
+        for member in &mut members {
+            member.wait("ASSIGNED 2");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What brokers and administrators tell a name server: 100 to 104, 205, 216, 217, 219, 224, 304, 311 to 313, 318, 319, 322,
 //! 327, 901 and 904. The brokers are made up, and gone in the end.
 
-use crate::script::{Case, Step, ask_namesrv};
+use super::script::{Case, Step, ask_namesrv};
 
 const BROKER: &str = "brokerName={T}; brokerAddr={T}:10911; clusterName={T}c; brokerId=0; haServerAddr={T}:10912; compressed=false; bodyCrc32=0";
 

@@ -1,6 +1,6 @@
 //! Where Halley answers otherwise than RocketMQ 5.5.0, and why. A row without a difference fails the test.
 
-use crate::compare::Difference;
+use crate::differential::compare::Difference;
 
 /// In these cases, below this path; a `*` at the end stands for any rest.
 type Row = (&'static str, &'static str, &'static str);

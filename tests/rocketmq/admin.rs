@@ -1,10 +1,6 @@
 //! The real `mqadmin` of RocketMQ 5.5.0 against a real server: topics, groups, offsets, clients, statistics, settings.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
-
-mod common;
-
-use common::{
+use crate::common::{
     Rocketmq, Server, clients, eventually,
     mqadmin::{mqadmin, mqadmin_at, tools},
     oracle::Oracle,
@@ -13,16 +9,8 @@ use std::{
     fs,
     path::Path,
     process::{Child, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
-
-/// JVMs are started by one test at a time: where several start at once, clients time out.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Checks that each command's output has a text, or lacks it where it begins with `!`.
 fn check(jars: &Path, server: &Server, commands: &[(&str, &[&str])]) {
@@ -50,7 +38,7 @@ fn consumer(clients: &Path, server: &Server, topic: &str, group: &str) -> Child 
 
 #[test]
 fn topics_live_and_die() {
-    let (Some(clients), Some(jars), _alone) = (clients(), tools(), alone()) else { return };
+    let (Some(clients), Some(jars)) = (clients(), tools()) else { return };
     let mut server = Server::start("");
     let create = "updateTopic -n NS -b BROKER -t T1 -r 2 -w 2 -a +message.type=NORMAL";
     check(
@@ -112,7 +100,7 @@ fn topics_live_and_die() {
 
 #[test]
 fn groups_and_their_progress() {
-    let (Some(clients), Some(jars), _alone) = (clients(), tools(), alone()) else { return };
+    let (Some(clients), Some(jars)) = (clients(), tools()) else { return };
     let server = Server::start("");
     produce(&clients, &server, "T1", "12");
     let namesrv = server.namesrv.to_string();
@@ -153,7 +141,7 @@ fn groups_and_their_progress() {
 
 #[test]
 fn clients_are_seen_and_asked() {
-    let (Some(clients), Some(jars), _alone) = (clients(), tools(), alone()) else { return };
+    let (Some(clients), Some(jars)) = (clients(), tools()) else { return };
     let server = Server::start("");
     produce(&clients, &server, "T1", "6");
     let mut running = consumer(&clients, &server, "T1", "G1");
@@ -191,7 +179,7 @@ fn clients_are_seen_and_asked() {
 
 #[test]
 fn settings_and_figures() {
-    let (Some(clients), Some(jars), _alone) = (clients(), tools(), alone()) else { return };
+    let (Some(clients), Some(jars)) = (clients(), tools()) else { return };
     let mut server = Server::start("");
     produce(&clients, &server, "T1", "20");
     check(
@@ -252,12 +240,12 @@ const NOT_SERVED: [&str; 7] = [
 
 #[test]
 fn commands_succeed_where_they_do_with_rocketmq() {
-    // Beside the others: it waits for most of its time.
     let Some(jars) = tools() else { return };
     let Some(oracle) = Oracle::start("") else { return };
     let server = Server::start("");
     let commands =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admin/commands.txt")).unwrap();
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rocketmq/admin/commands.txt"))
+            .unwrap();
     let run = |namesrv, broker| {
         let folder = tempfile::tempdir().unwrap();
         let topics = r#"[{"topicName":"TL1","readQueueNums":2,"writeQueueNums":2,"perm":6}]"#;

@@ -1,10 +1,6 @@
 //! Static topics over two brokers: created and moved by the real `mqadmin` while messages are sent, read by the official Java client.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start processes and read files")]
-
-mod common;
-
-use common::{
+use crate::common::{
     Rocketmq, Server, clients, eventually,
     mqadmin::{mqadmin_once, tools},
     remoting::{Connection, Reply},
@@ -208,6 +204,12 @@ fn queues_move_while_messages_are_sent() {
                 .contains("\"topicQueueMappingByBroker\":{\"a\"")
     });
     check(&cluster.consume(&clients, "later", count));
+
+    // The client sends to it as to any other topic.
+    let namesrv = cluster.names.namesrv.to_string();
+    let sent = Rocketmq::Java5.run(&clients, &["produce", &namesrv, TOPIC, "6"]).unwrap();
+    assert!(sent.iter().all(|line| line["status"] == "SEND_OK"), "{sent:?}");
+    assert_eq!(cluster.consume(&clients, "later", 6).len(), 6);
 
     // With the topic its mapping goes.
     cluster.mqadmin(&jars, &["deleteTopic", "-t", TOPIC, "-c", "DefaultCluster"]);
