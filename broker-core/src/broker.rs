@@ -297,7 +297,8 @@ impl Broker {
     pub(crate) fn waiting_tables(
         &self,
     ) -> (halley_machine::timers::Timers, halley_machine::transactions::Transactions) {
-        (self.delayed.table(), self.transactions.table())
+        let timers = self.delayed.table().expect("timers are JSON");
+        (serde_json::from_str(timers.get()).expect("timers are read again"), self.transactions.table())
     }
 
     /// Serves Remoting clients until `shutdown` turns true, then lets their waiting replies go out.

@@ -10,6 +10,7 @@ use halley_machine::{
 use halley_model::Millis;
 use halley_store::{ReadError, StageError, disk::RealDisk};
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use std::sync::Arc;
 
 /// Most messages delivered as one group.
@@ -20,6 +21,9 @@ const BYTES_MAX: usize = 1 << 20;
 
 /// Why a record that was seen is not there: somebody took a file away.
 const GONE: &str = "a message that waits is no longer in the log: put back the file that held it";
+
+/// About as many bytes of JSON does a waiting message need.
+const TIMER_JSON_BYTES: usize = 6;
 
 /// How long to wait after the store refused, or could not be read.
 const RETRY_MS: Millis = 100;
@@ -69,9 +73,15 @@ impl Delayed {
         self.timers.lock().len()
     }
 
-    /// The table as it is, for a snapshot.
-    pub(crate) fn table(&self) -> Timers {
-        self.timers.lock().clone()
+    /// The table as it is, as JSON for a snapshot: much smaller than a second table.
+    pub(crate) fn table(&self) -> Result<Box<RawValue>, serde_json::Error> {
+        let mut json = Vec::new();
+        {
+            let timers = self.timers.lock();
+            json.reserve(timers.len() * TIMER_JSON_BYTES);
+            serde_json::to_writer(&mut json, &*timers)?;
+        }
+        RawValue::from_string(String::from_utf8(json).expect("JSON is text"))
     }
 
     fn follow(&self) -> Result<(), Error> {

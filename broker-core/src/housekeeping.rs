@@ -96,17 +96,19 @@ impl<D: Disk> Housekeeping<D> {
         });
         let state = self.kept.complete(self.catalog.complete(state));
         let state = self.modes.with(|modes| state.with_request_modes(modes));
-        let (timers, transactions) = (self.delayed.table(), self.transactions.table());
+        let timers = match self.delayed.table() {
+            Ok(timers) => timers,
+            Err(error) => return tracing::warn!(%error, "no snapshot was written"),
+        };
+        let transactions = self.transactions.table();
         let at = self.log.staged_end();
         if !self.wait_acked(at) {
             tracing::warn!("no snapshot was written, the log is behind");
             return;
         }
-        let written = serde_json::to_vec(&Snapshot { next, state, timers, transactions })
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| self.snapshots.write(at, &bytes).map_err(|error| error.to_string()));
-        if let Err(error) = written {
-            tracing::warn!(error, "no snapshot was written, the next start reads more of the log");
+        let snapshot = Snapshot { next, state, timers, transactions };
+        if let Err(error) = self.snapshots.write(at, |out| Ok(serde_json::to_writer(out, &snapshot)?)) {
+            tracing::warn!(%error, "no snapshot was written, the next start reads more of the log");
         }
     }
 }

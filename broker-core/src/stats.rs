@@ -2,7 +2,7 @@
 //! `StoreStatsService`, 5.5). Counting costs one lookup for each run of sends to a topic and for each pull.
 
 use crate::clock;
-use halley_machine::counters::{self, Samples, Stretch, Sum};
+use halley_machine::counters::{Count, Samples, Stretch, Sum, Ticks};
 use halley_model::{Millis, QueueId, QueueOffset, light, topic};
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -50,28 +50,21 @@ pub(crate) struct Gets {
     pulled: Mutex<Vec<QueueOffset>>,
 }
 
-/// Messages and their bytes.
+/// Messages and their bytes, with samples. The numbers only grow.
 #[derive(Default)]
 pub(crate) struct Counted {
-    messages: Counter,
-    bytes: Counter,
-}
-
-/// A number that only grows, with its samples.
-#[derive(Default)]
-pub(crate) struct Counter {
-    value: AtomicU64,
+    messages: AtomicU64,
+    bytes: AtomicU64,
     times: AtomicU64,
     samples: Mutex<Samples>,
 }
 
 #[derive(Default)]
 struct OfBroker {
-    puts: Counter,
-    gets: Counter,
-    own_puts: Counter,
-    own_gets: Counter,
-    put_bytes: AtomicU64,
+    puts: Counted,
+    gets: Counted,
+    own_puts: Counted,
+    own_gets: Counted,
     put_failures: AtomicU64,
     found: AtomicU64,
     missed: AtomicU64,
@@ -80,7 +73,10 @@ struct OfBroker {
 }
 
 struct Sampling {
-    next: [(Stretch, Millis, Millis); 3],
+    /// By stretch, when samples are to be taken next.
+    next: [Millis; 3],
+    /// By stretch.
+    ticks: [Ticks; 3],
     seconds: VecDeque<Second>,
     day: Millis,
     puts: Mornings,
@@ -121,13 +117,9 @@ pub(crate) struct Rates {
 impl Default for Stats {
     fn default() -> Self {
         let now = clock::now();
-        let next = |stretch, rhythm| (stretch, rhythm, now + rhythm);
         let sampling = Sampling {
-            next: [
-                next(Stretch::Minute, counters::MINUTE_SAMPLE_MS),
-                next(Stretch::Hour, counters::HOUR_SAMPLE_MS),
-                next(Stretch::Day, counters::DAY_SAMPLE_MS),
-            ],
+            next: Stretch::ALL.map(|stretch| now + stretch.rhythm()),
+            ticks: Default::default(),
             seconds: VecDeque::new(),
             day: now / DAY_MS,
             puts: Mornings::default(),
@@ -166,10 +158,9 @@ impl Stats {
     /// Messages were sent to a topic.
     pub(crate) fn put(&self, topic: &str, messages: u64, bytes: u64) {
         entry(&self.topics, topic).puts.add(messages, bytes);
-        self.broker.puts.add(messages, messages);
-        self.broker.put_bytes.fetch_add(bytes, Relaxed);
+        self.broker.puts.add_each(messages, bytes);
         if !topic::is_system(topic) {
-            self.broker.own_puts.add(messages, messages);
+            self.broker.own_puts.add_each(messages, bytes);
         }
     }
 
@@ -202,9 +193,9 @@ impl Stats {
         of_group.sent.add(messages, bytes);
         self.broker.found.fetch_add(1, Relaxed);
         self.broker.transferred.fetch_add(messages, Relaxed);
-        self.broker.gets.add(messages, 1);
+        self.broker.gets.add(messages, bytes);
         if !topic::is_system(topic) {
-            self.broker.own_gets.add(messages, 1);
+            self.broker.own_gets.add(messages, bytes);
         }
     }
 
@@ -233,17 +224,19 @@ impl Stats {
     pub(crate) fn tick(&self) {
         let now = clock::now();
         let mut sampling = self.sampling.lock();
-        for (stretch, rhythm, next) in &mut sampling.next {
-            if *next <= now {
-                self.each_counter(|counter| counter.sample(*stretch, now));
-                *next = now + *rhythm;
+        for stretch in Stretch::ALL {
+            let at = stretch as usize;
+            if sampling.next[at] <= now {
+                sampling.next[at] = now + stretch.rhythm();
+                sampling.ticks[at].add(stretch, now);
+                self.each_counter(|counted| counted.sample(stretch, &sampling.ticks[at]));
             }
         }
         let OfBroker { own_puts, own_gets, found, missed, transferred, .. } = &self.broker;
-        let (puts, gets) = (own_puts.total(), own_gets.total());
+        let (puts, gets) = (own_puts.messages(), own_gets.messages());
         let second = Second {
             at: now,
-            puts: self.broker.puts.total(),
+            puts: self.broker.puts.messages(),
             found: found.load(Relaxed),
             missed: missed.load(Relaxed),
             transferred: transferred.load(Relaxed),
@@ -265,40 +258,44 @@ impl Stats {
 
     /// What a counter counted, by RocketMQ's names of the counter and of its key; `None` where it never counted.
     pub(crate) fn sums(&self, name: &str, key: &str, cluster: &str) -> Option<[Sum; 3]> {
+        let sampling = self.sampling.lock();
         let topics = self.topics.read();
-        let of_topic = |pick: fn(&Counted) -> &Counter| Some(pick(&topics.get(key)?.puts).sums());
-        let of_group = |pick: fn(&Counted) -> &Counter| {
+        type Pick = fn(&Count) -> u64;
+        let of_topic = |pick: Pick| topics.get(key)?.puts.sums(&sampling.ticks, pick);
+        let of_group = |pick: Pick| {
             let (topic, group) = key.split_once('@')?;
             let gets = topics.get(topic)?.gets.read();
-            Some(pick(&gets.get(group)?.sent).sums())
+            gets.get(group)?.sent.sums(&sampling.ticks, pick)
         };
-        let of_broker = |counter: &Counter| (key == cluster).then(|| counter.sums());
-        let sums = match name {
-            "TOPIC_PUT_NUMS" => of_topic(|counted| &counted.messages),
-            "TOPIC_PUT_SIZE" => of_topic(|counted| &counted.bytes),
-            "GROUP_GET_NUMS" => of_group(|counted| &counted.messages),
-            "GROUP_GET_SIZE" => of_group(|counted| &counted.bytes),
+        let of_broker = |counted: &Counted| {
+            (key == cluster).then(|| counted.sums(&sampling.ticks, |count| count.messages)).flatten()
+        };
+        match name {
+            "TOPIC_PUT_NUMS" => of_topic(|count| count.messages),
+            "TOPIC_PUT_SIZE" => of_topic(|count| count.bytes),
+            "GROUP_GET_NUMS" => of_group(|count| count.messages),
+            "GROUP_GET_SIZE" => of_group(|count| count.bytes),
             "BROKER_PUT_NUMS" => of_broker(&self.broker.puts),
             "BROKER_GET_NUMS" => of_broker(&self.broker.gets),
             "BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC" => of_broker(&self.broker.own_puts),
             "BROKER_GET_NUMS_WITHOUT_SYSTEM_TOPIC" => of_broker(&self.broker.own_gets),
             _ => None,
-        };
-        sums.flatten()
+        }
     }
 
     /// Messages a second sent to a topic, over the last minute.
     pub(crate) fn put_rate(&self, topic: &str) -> f64 {
+        let sampling = self.sampling.lock();
         let topics = self.topics.read();
-        topics.get(topic).map_or(0.0, |topic| topic.puts.messages.rate())
+        topics.get(topic).map_or(0.0, |topic| topic.puts.rate(&sampling.ticks))
     }
 
     /// Messages a second sent to a group from a topic, over the last minute.
     pub(crate) fn get_rate(&self, group: &str, topic: &str) -> f64 {
+        let sampling = self.sampling.lock();
         let topics = self.topics.read();
-        let rate =
-            topics.get(topic).and_then(|topic| Some(topic.gets.read().get(group)?.sent.messages.rate()));
-        rate.unwrap_or(0.0)
+        let of_group = topics.get(topic).and_then(|topic| topic.gets.read().get(group).cloned());
+        of_group.map_or(0.0, |gets| gets.sent.rate(&sampling.ticks))
     }
 
     pub(crate) fn started(&self) -> Millis {
@@ -308,14 +305,15 @@ impl Stats {
     /// Totals without system topics: sent and received.
     pub(crate) fn mornings(&self) -> (Mornings, Mornings) {
         let sampling = self.sampling.lock();
-        let now = |mornings: Mornings, counter: &Counter| Mornings { now: counter.total(), ..mornings };
+        let now = |mornings: Mornings, counted: &Counted| Mornings { now: counted.messages(), ..mornings };
         (now(sampling.puts, &self.broker.own_puts), now(sampling.gets, &self.broker.own_gets))
     }
 
     /// Messages sent, their bytes, sends that failed, and the longest time to write a batch in microseconds.
     pub(crate) fn puts(&self) -> (u64, u64, u64, u64) {
-        let OfBroker { puts, put_bytes, put_failures, batch_max_us, .. } = &self.broker;
-        (puts.total(), put_bytes.load(Relaxed), put_failures.load(Relaxed), batch_max_us.load(Relaxed))
+        let OfBroker { puts, put_failures, batch_max_us, .. } = &self.broker;
+        let Count { messages, bytes, .. } = puts.count();
+        (messages, bytes, put_failures.load(Relaxed), batch_max_us.load(Relaxed))
     }
 
     pub(crate) fn rates(&self) -> Rates {
@@ -362,12 +360,10 @@ impl Stats {
         0.0
     }
 
-    fn each_counter(&self, mut each: impl FnMut(&Counter)) {
+    fn each_counter(&self, mut each: impl FnMut(&Counted)) {
         for topic in self.topics.read().values() {
-            topic.puts.counters().into_iter().for_each(&mut each);
-            for group in topic.gets.read().values() {
-                group.sent.counters().into_iter().for_each(&mut each);
-            }
+            each(&topic.puts);
+            topic.gets.read().values().for_each(|group| each(&group.sent));
         }
         let OfBroker { puts, gets, own_puts, own_gets, .. } = &self.broker;
         [puts, gets, own_puts, own_gets].into_iter().for_each(each);
@@ -375,41 +371,47 @@ impl Stats {
 }
 
 impl Counted {
+    /// Counts messages once.
     fn add(&self, messages: u64, bytes: u64) {
-        self.messages.add(messages, 1);
-        self.bytes.add(bytes, 1);
+        self.add_times(messages, bytes, 1);
     }
 
-    fn counters(&self) -> [&Counter; 2] {
-        [&self.messages, &self.bytes]
+    /// Counts each message.
+    fn add_each(&self, messages: u64, bytes: u64) {
+        self.add_times(messages, bytes, messages);
     }
-}
 
-impl Counter {
-    fn add(&self, value: u64, times: u64) {
-        self.value.fetch_add(value, Relaxed);
+    fn add_times(&self, messages: u64, bytes: u64, times: u64) {
+        self.messages.fetch_add(messages, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
         self.times.fetch_add(times, Relaxed);
     }
 
-    fn total(&self) -> u64 {
-        self.value.load(Relaxed)
+    fn messages(&self) -> u64 {
+        self.messages.load(Relaxed)
     }
 
-    fn sample(&self, stretch: Stretch, now: Millis) {
-        self.samples.lock().take(stretch, now, self.total(), self.times.load(Relaxed));
+    fn count(&self) -> Count {
+        let (bytes, times) = (self.bytes.load(Relaxed), self.times.load(Relaxed));
+        Count { messages: self.messages(), bytes, times }
+    }
+
+    fn sample(&self, stretch: Stretch, ticks: &Ticks) {
+        self.samples.lock().take(stretch, ticks, self.count());
     }
 
     /// Of the last minute, hour and day; `None` where it never counted.
-    fn sums(&self) -> Option<[Sum; 3]> {
+    fn sums(&self, ticks: &[Ticks; 3], pick: fn(&Count) -> u64) -> Option<[Sum; 3]> {
         if self.times.load(Relaxed) == 0 {
             return None;
         }
         let samples = self.samples.lock();
-        Some([Stretch::Minute, Stretch::Hour, Stretch::Day].map(|stretch| samples.sum(stretch)))
+        Some(Stretch::ALL.map(|stretch| samples.sum(stretch, &ticks[stretch as usize], pick)))
     }
 
-    fn rate(&self) -> f64 {
-        self.samples.lock().sum(Stretch::Minute).per_second
+    fn rate(&self, ticks: &[Ticks; 3]) -> f64 {
+        let minute = Stretch::Minute;
+        self.samples.lock().sum(minute, &ticks[minute as usize], |count| count.messages).per_second
     }
 }
 
@@ -455,7 +457,11 @@ mod tests {
         assert_eq!(stats.sums("GROUP_GET_NUMS", "t@g", "c"), None, "nothing was sent yet");
         stats.got("t", &gets, 2, 200);
         stats.put("rmq_sys_x", 5, 1);
-        stats.each_counter(|counter| counter.sample(Stretch::Minute, 10_000));
+        {
+            let ticks = &mut stats.sampling.lock().ticks[Stretch::Minute as usize];
+            ticks.add(Stretch::Minute, 10_000);
+            stats.each_counter(|counted| counted.sample(Stretch::Minute, ticks));
+        }
         let minute = |name, key| stats.sums(name, key, "c").map(|sums| sums[0].sum);
         assert_eq!(minute("TOPIC_PUT_NUMS", "t"), Some(3));
         assert_eq!(minute("TOPIC_PUT_SIZE", "t"), Some(300));

@@ -263,7 +263,7 @@ impl Node {
     fn write_snapshot(&mut self, scene: &mut Scene) {
         let acked = self.store.log.acked();
         if let Some((at, bytes)) = self.waiting_snapshot.take_if(|(at, _)| *at <= acked) {
-            let written = self.store.snapshots.write(at, &bytes);
+            let written = self.store.snapshots.write(at, |out| out.write_all(&bytes));
             scene.trace.note(scene.now, format_args!("snapshot at {at}: {written:?}"));
         }
     }

@@ -156,16 +156,17 @@ pub struct OffsetState {
     metadata: String,
 }
 
-/// The whole state as of a position in the state topic's queue.
+/// The whole state as of a position in the state topic's queue. There can be millions of timers; to be written, they may
+/// be JSON already.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
+pub struct Snapshot<T = Timers> {
     /// Records before this offset are folded in.
     pub next: QueueOffset,
     /// Topics, groups and offsets, in the form of one record.
     pub state: StateRecord,
     /// The waiting timers, and how far their queue is folded in.
     #[serde(default)]
-    pub timers: Timers,
+    pub timers: T,
     /// The open transactions, and how far their queue is folded in.
     #[serde(default)]
     pub transactions: Transactions,

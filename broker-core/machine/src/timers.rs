@@ -4,10 +4,12 @@
 //! ([`Timers::finish`]), as one group: a message is delivered and done, or neither. Since both are records in the log,
 //! the view is found again by folding them, in whatever order.
 
+mod set;
+
 use crate::taken_over::OpenRange;
 use halley_model::{Millis, QueueOffset};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use set::Set;
 
 /// A waiting message: when it is due, and where it lies in the timer topic's queue. It sorts by time; of the same time,
 /// recalls come before what they may recall.
@@ -43,14 +45,14 @@ impl Timer {
     }
 }
 
-/// The waiting messages, 16 bytes each and what the tree needs.
+/// The waiting messages. There can be millions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timers {
     /// The first offset of the queue not yet seen.
     next: QueueOffset,
-    waiting: BTreeSet<Timer>,
+    waiting: Set,
     /// Done, but not yet seen: the state may be folded further than the queue.
-    early: BTreeSet<Timer>,
+    early: Set,
 }
 
 /// What to deliver together.
@@ -92,7 +94,7 @@ impl Timers {
             return;
         }
         self.next = timer.offset() + 1;
-        if !self.early.remove(&timer) {
+        if !self.early.remove(timer) {
             self.waiting.insert(timer);
         }
     }
@@ -102,7 +104,7 @@ impl Timers {
         if timer.offset() >= self.next {
             self.early.insert(timer);
         } else {
-            self.waiting.remove(&timer);
+            self.waiting.remove(timer);
         }
     }
 
@@ -118,11 +120,10 @@ impl Timers {
 
     /// What is due at `now`, at most `messages_max` messages; `None` without any. It stays until it is finished.
     pub fn due(&self, now: Millis, messages_max: usize) -> Option<Batch> {
-        let first = *self.waiting.first().filter(|timer| timer.at() <= now)?;
+        let first = self.waiting.first().filter(|timer| timer.at() <= now)?;
         let mut batch = Batch::default();
         if first.is_recall() {
-            let mut same_time =
-                self.waiting.iter().copied().take_while(|timer| timer.at() == first.at()).peekable();
+            let mut same_time = self.waiting.iter().take_while(|timer| timer.at() == first.at()).peekable();
             while let Some(recall) = same_time.next_if(|timer| timer.is_recall()) {
                 batch.recalls.push(recall);
             }
@@ -130,7 +131,7 @@ impl Timers {
             batch.recalls_end = same_time.next().is_none();
             return Some(batch);
         }
-        let due = self.waiting.iter().copied().take_while(|timer| timer.at() <= now && !timer.is_recall());
+        let due = self.waiting.iter().take_while(|timer| timer.at() <= now && !timer.is_recall());
         batch.messages.extend(due.take(messages_max));
         Some(batch)
     }

@@ -4,7 +4,7 @@
 use crate::{
     disk::{Disk, DiskError, DiskFile},
     index::{
-        Run, Topic,
+        Topic,
         sidecar::{self, Subject},
     },
     log::{Poisoned, Shared},
@@ -142,23 +142,15 @@ impl<D: Disk> Background<D> {
 
 /// Moves the index of a sealed and durable segment from memory to its sidecar. [`DiskError::Full`] leaves it in memory.
 pub(crate) fn write_sidecar<D: Disk>(disk: &D, segments: &Segments<D>, owed: &Owed) -> Result<(), DiskError> {
-    let base = owed.subject.base;
-    let end = base + owed.subject.length;
-    let mut builder = sidecar::Builder::default();
-    let mut runs = Vec::with_capacity(owed.queues.len());
-    for (topic, queue) in &owed.queues {
-        let (first, entries) = topic.entries_before(*queue, end);
-        builder.add(base, &topic.name, *queue, &entries);
-        runs.push((first, entries.len() as u32));
-    }
-    let (bytes, positions) = builder.finish(&owed.subject);
-    let file = sidecar::write(disk, base, &bytes)?;
-    let segment = segments.holding(base).expect("a sealed segment is in the list");
-    let first = segment.sidecar.set(file).is_ok();
+    let Owed { subject, queues } = owed;
+    let sidecar = sidecar::write(disk, subject, queues)?;
+    let number = segments.number_of(subject.base);
+    let first = segments.at(number).sidecar.set(sidecar).is_ok();
     assert!(first, "a segment is sealed once");
     // Readers are sent to the sidecar only now that it is there.
-    for (((topic, queue), (first, count)), position) in owed.queues.iter().zip(runs).zip(positions) {
-        topic.retire(*queue, Run { segment: base, first, count, position });
+    let (end, mut place) = (subject.base + subject.length, 0);
+    for (topic, queue) in queues {
+        place += topic.retire(*queue, end, number, place);
     }
     Ok(())
 }

@@ -9,8 +9,10 @@ pub(crate) mod sidecar;
 use crate::{hash, hash::BuildFixed, sequencer::StagedEntry};
 use halley_model::{LogOffset, QueueId, QueueOffset, light};
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -54,42 +56,43 @@ type Shard = RwLock<HashMap<Arc<str>, Arc<Topic>, BuildFixed>>;
 /// A topic's queues.
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
-    queues: RwLock<Vec<Queue>>,
+    queues: RwLock<Queues>,
 }
 
 #[derive(Default)]
-struct Queue {
-    /// Runs in sealed segments, oldest first, contiguous with each other and with `recent`.
-    runs: Vec<Run>,
-    /// What lies before this queue offset is not shown to readers.
-    begins: QueueOffset,
-    /// Queue offset of the first of `recent`.
-    recent_first: QueueOffset,
-    /// Entries of segments that have no sidecar yet.
-    recent: Vec<Recent>,
-    /// Base of the segment in which the queue got its last record, plus one; 0 for none.
-    touched: u64,
-    /// Number of the batch in which it got its last record.
-    batch: u64,
+struct Queues {
+    list: Vec<Queue>,
+    /// What lies before these queue offsets is not shown to readers; by queue, and nearly always empty.
+    begins: Vec<QueueOffset>,
 }
+
+/// What a queue's records lie in: first its runs in sealed segments, then single entries of segments that have no
+/// sidecar yet. There may be a million queues, most of which have one of either: it needs no memory of its own.
+#[derive(Default)]
+struct Queue {
+    /// In the order of queue offsets, without a gap.
+    slots: SmallVec<[Slot; 1]>,
+    /// How many of the slots are runs.
+    runs: u32,
+    /// Queue offset of the first single entry: where the runs end.
+    recent_first: QueueOffset,
+}
+
+/// Of a run: the queue offset of its first entry, the number of its segment, the place of that entry in the sidecar. Of a
+/// single entry: its log offset, its size, its tag.
+#[derive(Clone, Copy)]
+struct Slot(u64, u32, u32);
 
 /// The entries of one queue in one sealed segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
-    /// Base of the segment.
-    pub(crate) segment: LogOffset,
+    /// Number of the segment, see [`crate::segment::Segments::at`].
+    pub(crate) segment: u32,
     /// Queue offset of the first entry.
     pub(crate) first: QueueOffset,
     pub(crate) count: u32,
-    /// Position of the first entry in the sidecar.
-    pub(crate) position: u64,
-}
-
-#[derive(Clone, Copy)]
-struct Recent {
-    log_offset: LogOffset,
-    size: u32,
-    tag: i32,
+    /// How many entries stand before the first one in the sidecar.
+    pub(crate) place: u32,
 }
 
 /// What a lookup found.
@@ -102,31 +105,77 @@ pub(crate) enum Slice {
     InRun(Run),
 }
 
+impl Queues {
+    fn get(&self, queue: QueueId) -> Option<&Queue> {
+        self.list.get(queue as usize)
+    }
+
+    fn begin(&self, queue: QueueId) -> QueueOffset {
+        self.begins.get(queue as usize).copied().unwrap_or(0)
+    }
+
+    fn get_or_new(&mut self, queue: QueueId) -> &mut Queue {
+        let at = queue as usize;
+        if self.list.is_empty() {
+            // A light queue is all its topic has.
+            self.list.reserve_exact(at + 1);
+        }
+        if self.list.len() <= at {
+            self.list.resize_with(at + 1, Queue::default);
+        }
+        &mut self.list[at]
+    }
+}
+
 impl Queue {
     fn is_unused(&self) -> bool {
-        self.runs.is_empty() && self.recent.is_empty()
+        self.slots.is_empty()
     }
 
-    /// The first offset that readers see.
+    fn runs(&self) -> &[Slot] {
+        &self.slots[..self.runs as usize]
+    }
+
+    fn recent(&self) -> &[Slot] {
+        &self.slots[self.runs as usize..]
+    }
+
+    /// The first offset there is.
     fn first(&self) -> QueueOffset {
-        self.runs.first().map_or(self.recent_first, |run| run.first).max(self.begins)
-    }
-
-    /// The end that readers see: a queue may begin behind records that are staged and not yet stored.
-    fn end(&self) -> QueueOffset {
-        self.next().max(self.begins)
+        self.runs().first().map_or(self.recent_first, |run| run.0)
     }
 
     fn next(&self) -> QueueOffset {
-        self.recent_first + self.recent.len() as u64
+        self.recent_first + self.recent().len() as u64
     }
 
-    /// Adds a run with little room for more: there are many queues, and none gets one often.
-    fn add(&mut self, run: Run) {
-        if self.runs.len() == self.runs.capacity() {
-            self.runs.reserve_exact(self.runs.len() / 4 + 1);
-        }
-        self.runs.push(run);
+    /// The run that holds an offset before `recent_first`.
+    fn run_of(&self, offset: QueueOffset) -> Option<Run> {
+        let after = self.runs().partition_point(|run| run.0 <= offset);
+        let Slot(first, segment, place) = *self.runs().get(after.checked_sub(1)?)?;
+        let end = self.runs().get(after).map_or(self.recent_first, |next| next.0);
+        let count = u32::try_from(end - first).expect("it was a u32 when the run was made");
+        Some(Run { segment, first, count, place })
+    }
+
+    /// The single entries from the `skipped`th on.
+    fn entries(&self, skipped: usize) -> impl Iterator<Item = IndexEntry> {
+        let first = self.recent_first + skipped as u64;
+        self.recent()[skipped..].iter().zip(first..).map(|(Slot(log_offset, size, tag), queue_offset)| {
+            IndexEntry { queue_offset, log_offset: *log_offset, size: *size, tag: tag.cast_signed() }
+        })
+    }
+
+    /// How many single entries lie before `end` in the log.
+    fn count_before(&self, end: LogOffset) -> u32 {
+        let count = self.recent().partition_point(|entry| entry.0 < end);
+        u32::try_from(count)
+            .expect("a segment is shorter than 4 GiB, and an entry stands for bytes of its own")
+    }
+
+    /// Whether the newest record lies at `log_offset` or behind it, and has no run yet.
+    fn reaches(&self, log_offset: LogOffset) -> bool {
+        self.recent().last().is_some_and(|last| last.0 >= log_offset)
     }
 }
 
@@ -136,7 +185,7 @@ impl Index {
         let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
         let index = Arc::new(Self { shards, light_queues: AtomicUsize::new(0) });
         let writer =
-            IndexWriter { index: Arc::clone(&index), topics: Vec::new(), touched: Vec::new(), batch: 0 };
+            IndexWriter { index: Arc::clone(&index), topics: Vec::new(), touched: Vec::new(), batch_at: 0 };
         (index, writer)
     }
 
@@ -144,8 +193,10 @@ impl Index {
     pub(crate) fn bounds(&self, topic: &str, queue: QueueId) -> Option<(QueueOffset, QueueOffset)> {
         let topic = self.topic(topic)?;
         let queues = topic.queues.read();
-        let queue = queues.get(queue as usize).filter(|queue| !queue.is_unused() || queue.begins > 0)?;
-        Some((queue.first(), queue.end()))
+        let begin = queues.begin(queue);
+        let queue = queues.get(queue).filter(|queue| !queue.is_unused() || begin > 0)?;
+        // A queue may begin behind records that are staged and not yet stored.
+        Some((queue.first().max(begin), queue.next().max(begin)))
     }
 
     /// Adds to `out` up to `entries_max` entries from `from` on that are in memory, or says where they are.
@@ -159,22 +210,13 @@ impl Index {
     ) -> Slice {
         let Some(topic) = self.topic(topic) else { return Slice::Nothing };
         let queues = topic.queues.read();
-        let Some(queue) = queues.get(queue as usize) else { return Slice::Nothing };
-        if from >= queue.next() {
+        let Some(queue) = queues.get(queue).filter(|queue| from < queue.next()) else {
             return Slice::Nothing;
-        }
+        };
         if from < queue.recent_first {
-            let at = queue.runs.partition_point(|run| run.first + u64::from(run.count) <= from);
-            return queue.runs.get(at).map_or(Slice::Nothing, |run| Slice::InRun(*run));
+            return queue.run_of(from).map_or(Slice::Nothing, Slice::InRun);
         }
-        let skipped = (from - queue.recent_first) as usize;
-        let found = queue.recent[skipped..].iter().take(entries_max).enumerate();
-        out.extend(found.map(|(at, recent)| IndexEntry {
-            queue_offset: from + at as u64,
-            log_offset: recent.log_offset,
-            size: recent.size,
-            tag: recent.tag,
-        }));
+        out.extend(queue.entries((from - queue.recent_first) as usize).take(entries_max));
         Slice::Added
     }
 
@@ -182,11 +224,12 @@ impl Index {
     pub(crate) fn begin_at(&self, topic: &str, queue: QueueId, offset: QueueOffset) {
         let topic = self.topic_or_new(topic.into());
         let mut queues = topic.queues.write();
+        queues.get_or_new(queue);
         let at = queue as usize;
-        if queues.len() <= at {
-            queues.resize_with(at + 1, Queue::default);
+        if queues.begins.len() <= at {
+            queues.begins.resize(at + 1, 0);
         }
-        queues[at].begins = queues[at].begins.max(offset);
+        queues.begins[at] = queues.begins[at].max(offset);
     }
 
     /// The names of all topics that ever had a record, sorted.
@@ -206,7 +249,7 @@ impl Index {
 
     /// One more than the highest queue of the topic that had a record.
     pub(crate) fn queues(&self, topic: &str) -> QueueId {
-        self.topic(topic).map_or(0, |topic| topic.queues.read().len() as QueueId)
+        self.topic(topic).map_or(0, |topic| topic.queues.read().list.len() as QueueId)
     }
 
     fn topic(&self, name: &str) -> Option<Arc<Topic>> {
@@ -236,7 +279,8 @@ pub(crate) struct IndexWriter {
     topics: Vec<Arc<Topic>>,
     /// Topic number and queue of each queue with a record in the segment now being filled.
     touched: Vec<(u32, QueueId)>,
-    batch: u64,
+    /// Where the batch's first record lies.
+    batch_at: LogOffset,
 }
 
 impl IndexWriter {
@@ -245,9 +289,9 @@ impl IndexWriter {
         self.topics.push(self.index.topic_or_new(name));
     }
 
-    /// Begins a batch: each queue arrives once per batch.
-    pub(crate) fn begin_batch(&mut self) {
-        self.batch += 1;
+    /// Begins a batch with the record at `at`: each queue arrives once per batch.
+    pub(crate) fn begin_batch(&mut self, at: LogOffset) {
+        self.batch_at = at;
     }
 
     /// Makes records of the segment beginning at `segment` visible, and tells whose they are.
@@ -261,29 +305,25 @@ impl IndexWriter {
             let topic = &self.topics[of_topic[0].topic as usize];
             let mut queues = topic.queues.write();
             for entry in of_topic {
-                let at = entry.queue as usize;
-                if queues.len() <= at {
-                    queues.resize_with(at + 1, Queue::default);
-                }
-                let queue = &mut queues[at];
+                let queue = queues.get_or_new(entry.queue);
                 if queue.is_unused() {
                     queue.recent_first = entry.queue_offset;
                 }
-                assert_eq!(entry.queue_offset, queue.next(), "offsets of {}/{at} are contiguous", topic.name);
-                if queue.touched != segment + 1 {
-                    queue.touched = segment + 1;
+                let name = &topic.name;
+                assert_eq!(
+                    entry.queue_offset,
+                    queue.next(),
+                    "offsets of {name}/{} are contiguous",
+                    entry.queue
+                );
+                // What is published gets its run later than all of its batch is published, so the last entry tells.
+                if !queue.reaches(segment) {
                     self.touched.push((entry.topic, entry.queue));
                 }
-                if queue.batch != self.batch {
-                    queue.batch = self.batch;
-                    arrived(&topic.name, entry.queue);
+                if !queue.reaches(self.batch_at) {
+                    arrived(name, entry.queue);
                 }
-                let (log_offset, size, tag) = (entry.log_offset, entry.size, entry.tag);
-                if queue.recent.is_empty() {
-                    // Most of a million queues have one.
-                    queue.recent.reserve_exact(1);
-                }
-                queue.recent.push(Recent { log_offset, size, tag });
+                queue.slots.push(Slot(entry.log_offset, entry.size, entry.tag.cast_unsigned()));
             }
         }
     }
@@ -292,16 +332,19 @@ impl IndexWriter {
     pub(crate) fn add_run(&mut self, topic: u32, queue: QueueId, run: Run) -> Result<(), String> {
         let topic = &self.topics[topic as usize];
         let mut queues = topic.queues.write();
-        let at = queue as usize;
-        if queues.len() <= at {
-            queues.resize_with(at + 1, Queue::default);
+        let of_topic = queues.get_or_new(queue);
+        let expected = of_topic.next();
+        if !of_topic.is_unused() && expected != run.first {
+            return Err(format!("queue {queue} of {} goes on at {} after {expected}", topic.name, run.first));
         }
-        let queue = &mut queues[at];
-        if !queue.is_unused() && queue.next() != run.first {
-            let expected = queue.next();
-            return Err(format!("queue {at} of {} goes on at {} after {expected}", topic.name, run.first));
+        let queue = of_topic;
+        assert!(queue.recent().is_empty(), "runs come before single entries");
+        // With little room for more: there are many queues, and none gets a run often.
+        if queue.slots.len() == queue.slots.capacity() {
+            queue.slots.reserve_exact(queue.slots.len() / 4 + 1);
         }
-        queue.add(run);
+        queue.slots.push(Slot(run.first, run.segment, run.place));
+        queue.runs += 1;
         queue.recent_first = run.first + u64::from(run.count);
         Ok(())
     }
@@ -309,47 +352,57 @@ impl IndexWriter {
     /// Forgets what a queue has so far: it begins anew.
     pub(crate) fn forget_queue(&mut self, topic: u32, queue: QueueId) {
         let topic = &self.topics[topic as usize];
-        if let Some(queue) = topic.queues.write().get_mut(queue as usize) {
-            queue.runs.clear();
-            queue.recent.clear();
-            queue.recent_first = 0;
+        if let Some(queue) = topic.queues.write().list.get_mut(queue as usize) {
+            *queue = Queue::default();
         }
     }
 
     /// Ends the segment now being filled: the queues with records in it, sorted by (topic, queue).
     pub(crate) fn end_segment(&mut self) -> Vec<(Arc<Topic>, QueueId)> {
-        let touched = self.touched.drain(..);
+        let touched = std::mem::take(&mut self.touched).into_iter();
         let mut queues: Vec<_> =
             touched.map(|(topic, queue)| (Arc::clone(&self.topics[topic as usize]), queue)).collect();
         queues.sort_unstable_by(|one, other| (&one.0.name, one.1).cmp(&(&other.0.name, other.1)));
+        // A queue that was forgotten and began anew was noted again.
+        queues.dedup_by(|one, other| Arc::ptr_eq(&one.0, &other.0) && one.1 == other.1);
         queues
     }
 }
 
 impl Topic {
-    /// The entries of a queue that lie before `end`, which are the first of those in memory, and the offset of the
-    /// first.
-    pub(crate) fn entries_before(&self, queue: QueueId, end: LogOffset) -> (QueueOffset, Vec<IndexEntry>) {
+    /// The entries of a queue that have no run and lie before `end` in the log: the offset of the first, and how many they
+    /// are.
+    pub(crate) fn in_memory(&self, queue: QueueId, end: LogOffset) -> (QueueOffset, u32) {
         let queues = self.queues.read();
-        let queue = &queues[queue as usize];
-        let entries = queue.recent.iter().take_while(|recent| recent.log_offset < end).enumerate();
-        let entries = entries.map(|(at, recent)| IndexEntry {
-            queue_offset: queue.recent_first + at as u64,
-            log_offset: recent.log_offset,
-            size: recent.size,
-            tag: recent.tag,
-        });
-        (queue.recent_first, entries.collect())
+        queues.get(queue).map_or((0, 0), |queue| (queue.recent_first, queue.count_before(end)))
     }
 
-    /// The entries of `run` are in a sidecar now: forgets them.
-    pub(crate) fn retire(&self, queue: QueueId, run: Run) {
+    /// Looks at some of the entries of a queue that have no run.
+    pub(crate) fn look_at(&self, queue: QueueId, range: Range<usize>, each: impl FnMut(IndexEntry)) {
+        let queues = self.queues.read();
+        let entries = queues.get(queue).into_iter().flat_map(|queue| queue.entries(range.start));
+        entries.take(range.len()).for_each(each);
+    }
+
+    /// The entries of a queue that have no run and lie before `end` are in the sidecar of this segment now, from this place
+    /// on: forgets them. Gives how many they were.
+    pub(crate) fn retire(&self, queue: QueueId, end: LogOffset, segment: u32, place: u32) -> u32 {
         let mut queues = self.queues.write();
-        let queue = &mut queues[queue as usize];
-        assert_eq!(run.first, queue.recent_first, "segments are sealed in log order");
-        queue.recent.drain(..run.count as usize);
-        queue.recent.shrink_to(2 * queue.recent.len());
-        queue.recent_first += u64::from(run.count);
-        queue.add(run);
+        let Some(queue) = queues.list.get_mut(queue as usize) else { return 0 };
+        let count = queue.count_before(end);
+        if count > 0 {
+            let at = queue.runs as usize;
+            queue.slots[at] = Slot(queue.recent_first, segment, place);
+            queue.slots.drain(at + 1..at + count as usize);
+            if queue.slots.capacity() >= 2 * queue.slots.len() {
+                queue.slots.shrink_to_fit();
+            }
+            queue.runs += 1;
+            queue.recent_first += u64::from(count);
+        }
+        count
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,9 +170,9 @@ impl<D: Disk> LogReader<D> {
         entries_max: usize,
         out: &mut Vec<IndexEntry>,
     ) -> Result<(), ReadError> {
-        let segment = self.segment(run.segment, 0)?;
+        let segment = self.segments.at(run.segment);
         if let Some(sidecar) = segment.sidecar.get()
-            && sidecar::read(sidecar, run, from, entries_max, out)?.is_some()
+            && sidecar::read(sidecar, segment.base, run, from, entries_max, out)?.is_some()
         {
             return Ok(());
         }

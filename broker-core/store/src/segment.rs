@@ -3,6 +3,7 @@
 use crate::{
     disk::{Disk, DiskError, DiskFile, read_full},
     frame::{self, Fields, FrameError, HEADER_BYTES, Header, Kind, u32_at, u64_at},
+    index::sidecar::Sidecar,
     keys::Summary,
 };
 use halley_model::{LogOffset, Millis};
@@ -105,7 +106,7 @@ pub(crate) struct Segment<F> {
     /// Set for a stretch of RocketMQ's log, which has records and no frames: what tells its file from others.
     pub(crate) foreign: Option<u32>,
     /// The sidecar with its index, once it is sealed and the sidecar written.
-    pub(crate) sidecar: OnceLock<F>,
+    pub(crate) sidecar: OnceLock<Sidecar<F>>,
     /// What the key index knows of it, once it is sealed.
     pub(crate) keys: RwLock<Keys>,
 }
@@ -140,7 +141,7 @@ impl<F> Segment<F> {
     }
 }
 
-/// All segments of a store, in log order. Only the log's thread adds any.
+/// All segments of a store, in log order. Only the log's thread adds any, and none goes: the index knows them by number.
 pub(crate) struct Segments<D: Disk> {
     list: RwLock<Vec<Arc<Segment<D::File>>>>,
 }
@@ -161,6 +162,18 @@ impl<D: Disk> Segments<D> {
         let list = self.list.read();
         let after = list.partition_point(|segment| segment.base <= offset);
         after.checked_sub(1).map(|at| Arc::clone(&list[at]))
+    }
+
+    /// The number of the segment beginning at `base`, which is in the list.
+    pub(crate) fn number_of(&self, base: LogOffset) -> u32 {
+        let at = self.list.read().binary_search_by_key(&base, |segment| segment.base);
+        let at = at.expect("only segments in the list are asked for");
+        u32::try_from(at).expect("four thousand million segments do not fit memory")
+    }
+
+    /// The segment of this number.
+    pub(crate) fn at(&self, number: u32) -> Arc<Segment<D::File>> {
+        Arc::clone(&self.list.read()[number as usize])
     }
 
     /// The segment after the one beginning at `base`.

@@ -6,10 +6,10 @@ use crate::{
     frame::{u32_at, u64_at},
     log::Shared,
     segment::number_in,
-    whole_file,
+    whole_file::{self, Pieces},
 };
 use halley_model::LogOffset;
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 pub(crate) const DIR: &str = "snapshot";
 const SUFFIX: &str = ".snap";
@@ -41,8 +41,11 @@ pub enum SnapshotError {
         acked: LogOffset,
     },
     /// Too many bytes.
-    #[error("a snapshot has {0} bytes, at most {BYTES_MAX} are allowed")]
-    TooLong(usize),
+    #[error("a snapshot has more than {BYTES_MAX} bytes")]
+    TooLong,
+    /// Its bytes could not be made.
+    #[error("the bytes of a snapshot could not be made: {0}")]
+    Unmade(String),
     /// The disk refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -61,23 +64,18 @@ impl<D: Disk> Clone for Snapshots<D> {
 }
 
 impl<D: Disk> Snapshots<D> {
-    /// Keeps `bytes` as what is known of the log up to `at`, and forgets all but the newest two. Blocks on the disk; one
-    /// caller at a time.
-    pub fn write(&self, at: LogOffset, bytes: &[u8]) -> Result<(), SnapshotError> {
+    /// Keeps the bytes that `fill` writes as what is known of the log up to `at`, and forgets all but the newest two. They
+    /// can be many, and are not in memory together. Blocks on the disk; one caller at a time.
+    pub fn write(
+        &self,
+        at: LogOffset,
+        fill: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+    ) -> Result<(), SnapshotError> {
         let acked = self.shared.acked();
         if at > acked {
             return Err(SnapshotError::Beyond { at, acked });
         }
-        if bytes.len() > BYTES_MAX {
-            return Err(SnapshotError::TooLong(bytes.len()));
-        }
-        let mut header = [0; HEADER_BYTES];
-        header[..4].copy_from_slice(&MAGIC.to_be_bytes());
-        header[8..16].copy_from_slice(&at.to_be_bytes());
-        header[16..24].copy_from_slice(&(bytes.len() as u64).to_be_bytes());
-        let crc = crc_of(&header, bytes);
-        header[24..28].copy_from_slice(&crc.to_be_bytes());
-        whole_file::write(&*self.disk, DIR, &path_of(at), &[&header, bytes])?;
+        whole_file::write_with(&*self.disk, DIR, &path_of(at), 0, |file| write(file, at, fill))?;
         let older = list(&*self.disk)?;
         for old in older.iter().rev().skip(KEPT) {
             self.disk.remove(&path_of(*old))?;
@@ -130,6 +128,69 @@ fn read<D: Disk>(disk: &D, at: LogOffset) -> Result<Option<Vec<u8>>, DiskError> 
     let mut bytes = vec![0; len];
     let whole = read_full(&file, HEADER_BYTES as u64, &mut bytes)?;
     Ok((whole && crc_of(&header, &bytes) == u32_at(&header, 24)).then_some(bytes))
+}
+
+fn write(
+    file: &impl DiskFile,
+    at: LogOffset,
+    fill: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<(), SnapshotError> {
+    let mut body = Body {
+        pieces: Pieces::new(file, HEADER_BYTES as u64),
+        len: 0,
+        crc: crc32fast::Hasher::new(),
+        failed: None,
+    };
+    let filled = fill(&mut body);
+    let Body { mut pieces, len, crc, failed } = body;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    filled.map_err(|error| SnapshotError::Unmade(error.to_string()))?;
+    pieces.finish()?;
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&MAGIC.to_be_bytes());
+    header[8..16].copy_from_slice(&at.to_be_bytes());
+    header[16..24].copy_from_slice(&(len as u64).to_be_bytes());
+    let mut of_all = crc32fast::Hasher::new();
+    of_all.update(&header[..24]);
+    of_all.combine(&crc);
+    header[24..28].copy_from_slice(&of_all.finalize().to_be_bytes());
+    Ok(file.write_at(0, &[&header])?)
+}
+
+/// The bytes of a snapshot on their way into its file.
+struct Body<'f, F> {
+    pieces: Pieces<'f, F>,
+    len: usize,
+    crc: crc32fast::Hasher,
+    failed: Option<SnapshotError>,
+}
+
+impl<F: DiskFile> Body<'_, F> {
+    fn add(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.len = self.len.saturating_add(bytes.len());
+        if self.len > BYTES_MAX {
+            return Err(SnapshotError::TooLong);
+        }
+        self.crc.update(bytes);
+        self.pieces.bytes().extend_from_slice(bytes);
+        Ok(self.pieces.pass_on()?)
+    }
+}
+
+impl<F: DiskFile> io::Write for Body<'_, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.add(bytes).map(|()| bytes.len()).map_err(|error| {
+            let told = io::Error::other(error.to_string());
+            self.failed = Some(error);
+            told
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn crc_of(header: &[u8; HEADER_BYTES], bytes: &[u8]) -> u32 {

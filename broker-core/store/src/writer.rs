@@ -253,7 +253,7 @@ impl<D: Disk> LogIo<D> {
         let mut arrivals = Vec::new();
         let mut arrived =
             |topic: &Arc<str>, queue| arrivals.push(Arrival { topic: Arc::clone(topic), queue });
-        self.index.begin_batch();
+        self.index.begin_batch(batch.entries.first().map_or(0, |first| first.log_offset));
         let Some(roll) = &sealed.roll else {
             self.index.publish(&batch.entries, active, arrived);
             return arrivals;
@@ -261,8 +261,8 @@ impl<D: Disk> LogIo<D> {
         let before = batch.entries.partition_point(|entry| entry.log_offset < roll.base);
         self.index.publish(&batch.entries[..before], active, &mut arrived);
         let queues = self.index.end_segment();
-        self.background.owe(Owed { subject: roll.ended, queues });
         self.index.publish(&batch.entries[before..], roll.base, arrived);
+        self.background.owe(Owed { subject: roll.ended, queues });
         arrivals
     }
 

@@ -217,7 +217,7 @@ fn sealed_store() -> (Arc<SimDisk>, Vec<Vec<u8>>) {
 fn write_snapshot(disk: &Arc<SimDisk>) -> (String, Vec<u8>) {
     let opened = open_store(disk).expect("a healthy store");
     let at = opened.log.acked();
-    opened.snapshots.write(at, b"what the views know").expect("the disk is well");
+    opened.snapshots.write(at, |out| out.write_all(b"what the views know")).expect("the disk is well");
     drop(opened);
     disk.crash(Crash::Kill);
     let path = disk.paths().into_iter().find(|path| path.ends_with(".snap")).expect("it was written");

@@ -22,7 +22,6 @@ use Row::{At, Remark};
 const BY_DESIGN: &[Row] = &[
     Remark("not set any response code", "", "what RocketMQ leaves in a reply before it knows the outcome"),
     Remark("Cannot invoke *", "the custom field *", "the text of Java's exception"),
-    Remark("java.lang.NullPointerException", "the custom field *", "the text of Java's exception"),
     Remark("For input string: *", "the custom field *", "the text of Java's exception"),
     Remark("illegal fieldName *", "the body of the *", "fastjson's text"),
     Remark("Cannot invoke *", "the body of the *", "the text of Java's exception"),
@@ -114,7 +113,7 @@ const BY_DESIGN: &[Row] = &[
     Remark("java.nio.BufferUnderflowException", "no message has the id *", "the text of Java's exception"),
     Remark("Cannot read the array length *", "no message has the id*", "the text of Java's exception"),
     Remark("Cannot invoke *", "No Any Consumer online *", "the text of Java's exception"),
-    Remark("java.lang.NullPointerException", "0@ is not exist!", "the text of Java's exception"),
+    Remark("Cannot invoke *", "0@ is not exist!", "the text of Java's exception"),
     Remark("The Consumer <*", "The Consumer <*", "a field that is missing is empty and not \"null\""),
     Remark("java.nio.BufferUnderflowException", "the custom field *", "a required field is required"),
     Remark("The stats <*", "the custom field *", "a required field is required"),

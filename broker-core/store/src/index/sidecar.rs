@@ -1,16 +1,22 @@
 //! The index of one sealed segment as a file. Byte diagram in `docs/format/log.md`.
 
-use super::{IndexEntry, Run};
+use super::{IndexEntry, Run, Topic};
 use crate::{
     disk::{Disk, DiskError, DiskFile, read_full},
     frame::{u32_at, u64_at},
+    whole_file::{self, Pieces},
 };
 use halley_model::{LogOffset, Millis, QueueId, QueueOffset};
+use std::sync::Arc;
 
 pub(crate) const DIR: &str = "index";
 const MAGIC: u32 = 0x484C_5831;
 const HEADER_BYTES: usize = 64;
 const ENTRY_BYTES: usize = 16;
+/// Bytes of a run in the directory, beside the topic.
+const RUN_BYTES: usize = 25;
+/// How many entries are taken from a queue at once, while nobody can add some.
+const ENTRIES_AT_ONCE: usize = 1024;
 
 pub(crate) fn path_of(base: LogOffset) -> String {
     format!("{DIR}/{base:020}.idx")
@@ -28,78 +34,133 @@ pub(crate) struct Subject {
     pub(crate) stored: Millis,
 }
 
+/// An open sidecar.
+pub(crate) struct Sidecar<F> {
+    pub(crate) file: F,
+    /// Position of its first entry.
+    pub(crate) entries_at: u64,
+}
+
 /// A run of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
-    pub(crate) topic: String,
+    pub(crate) topic: Arc<str>,
     pub(crate) queue: QueueId,
-    pub(crate) run: Run,
+    /// Queue offset of its first entry.
+    pub(crate) first: QueueOffset,
+    pub(crate) count: u32,
+    /// How many entries stand before its first one.
+    pub(crate) place: u32,
 }
 
-/// Collects the runs of a segment, sorted by (topic, queue), into the bytes of a sidecar.
-#[derive(Default)]
-pub(crate) struct Builder {
-    directory: Vec<u8>,
-    entries: Vec<u8>,
-    /// Where each run's position is to be filled in, and how many entries stand before it.
-    positions: Vec<(usize, u64)>,
+/// A sidecar, whose it is, and what it lists.
+pub(crate) type Loaded<F> = (Sidecar<F>, Subject, Vec<Listed>);
+
+/// Writes the index of a segment whose entries are in memory, of queues sorted by (topic, queue). It is there as a whole or
+/// not at all; [`DiskError::Full`] leaves nothing behind. There can be a million runs: their bytes are never in memory
+/// together.
+pub(crate) fn write<D: Disk>(
+    disk: &D,
+    subject: &Subject,
+    queues: &[(Arc<Topic>, QueueId)],
+) -> Result<Sidecar<D::File>, DiskError> {
+    let (mut runs, mut directory_bytes, mut entries) = (0u32, 0, 0);
+    for run in written(subject, queues) {
+        runs += 1;
+        directory_bytes += RUN_BYTES + run.topic.name.len();
+        entries += u64::from(run.count);
+    }
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    header.extend_from_slice(&MAGIC.to_be_bytes());
+    header.extend_from_slice(&[0; 4]);
+    header.extend_from_slice(&subject.base.to_be_bytes());
+    header.extend_from_slice(&subject.length.to_be_bytes());
+    header.extend_from_slice(&subject.chain.to_be_bytes());
+    header.extend_from_slice(&subject.epoch.to_be_bytes());
+    header.extend_from_slice(&subject.stored.to_be_bytes());
+    header.extend_from_slice(&runs.to_be_bytes());
+    header.extend_from_slice(&(directory_bytes as u32).to_be_bytes());
+    header.extend_from_slice(&entries.to_be_bytes());
+    let entries_at = (HEADER_BYTES + directory_bytes) as u64;
+    let len = entries_at + entries * ENTRY_BYTES as u64;
+    let file = whole_file::write_with(disk, DIR, &path_of(subject.base), len, |file| {
+        let crc = write_directory(file, written(subject, queues), &header, entries_at)?;
+        header.extend_from_slice(&crc.to_be_bytes());
+        header.extend_from_slice(&[0; 4]);
+        file.write_at(0, &[&header])?;
+        write_entries(file, written(subject, queues), subject.base, entries_at)
+    })?;
+    Ok(Sidecar { file, entries_at })
 }
 
-impl Builder {
-    pub(crate) fn add(&mut self, base: LogOffset, topic: &str, queue: QueueId, entries: &[IndexEntry]) {
-        let first = entries.first().expect("only queues with records in the segment are listed");
-        let before = (self.entries.len() / ENTRY_BYTES) as u64;
-        let topic_len = u8::try_from(topic.len()).expect("a stored topic has at most 255 bytes");
-        self.directory.push(topic_len);
-        self.directory.extend_from_slice(topic.as_bytes());
-        self.directory.extend_from_slice(&queue.to_be_bytes());
-        self.directory.extend_from_slice(&first.queue_offset.to_be_bytes());
-        self.directory.extend_from_slice(&(entries.len() as u32).to_be_bytes());
-        self.positions.push((self.directory.len(), before));
-        self.directory.extend_from_slice(&[0; 8]);
-        for entry in entries {
-            self.entries.extend_from_slice(&encode(entry, base));
+/// A run that is to be written.
+struct Written<'a> {
+    topic: &'a Topic,
+    queue: QueueId,
+    first: QueueOffset,
+    count: u32,
+}
+
+fn written<'a>(
+    subject: &Subject,
+    queues: &'a [(Arc<Topic>, QueueId)],
+) -> impl Iterator<Item = Written<'a>> + use<'a> {
+    let end = subject.base + subject.length;
+    queues.iter().filter_map(move |(topic, queue)| {
+        let (first, count) = topic.in_memory(*queue, end);
+        (count > 0).then_some(Written { topic, queue: *queue, first, count })
+    })
+}
+
+/// Gives the CRC of header and directory.
+fn write_directory<'a>(
+    file: &impl DiskFile,
+    runs: impl Iterator<Item = Written<'a>>,
+    header: &[u8],
+    mut position: u64,
+) -> Result<u32, DiskError> {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(header);
+    let mut pieces = Pieces::new(file, HEADER_BYTES as u64);
+    for Written { topic, queue, first, count } in runs {
+        let bytes = pieces.bytes();
+        let before = bytes.len();
+        bytes.push(u8::try_from(topic.name.len()).expect("a stored topic has at most 255 bytes"));
+        bytes.extend_from_slice(topic.name.as_bytes());
+        bytes.extend_from_slice(&queue.to_be_bytes());
+        bytes.extend_from_slice(&first.to_be_bytes());
+        bytes.extend_from_slice(&count.to_be_bytes());
+        bytes.extend_from_slice(&position.to_be_bytes());
+        crc.update(&bytes[before..]);
+        position += u64::from(count) * ENTRY_BYTES as u64;
+        pieces.pass_on()?;
+    }
+    pieces.finish()?;
+    Ok(crc.finalize())
+}
+
+fn write_entries<'a>(
+    file: &impl DiskFile,
+    runs: impl Iterator<Item = Written<'a>>,
+    base: LogOffset,
+    entries_at: u64,
+) -> Result<(), DiskError> {
+    let mut pieces = Pieces::new(file, entries_at);
+    for Written { topic, queue, count, .. } in runs {
+        let count = count as usize;
+        for from in (0..count).step_by(ENTRIES_AT_ONCE) {
+            let range = from..count.min(from + ENTRIES_AT_ONCE);
+            topic.look_at(queue, range, |entry| pieces.bytes().extend_from_slice(&encode(&entry, base)));
+            pieces.pass_on()?;
         }
     }
-
-    /// The file's bytes, and the positions of the runs in the order they were added.
-    pub(crate) fn finish(mut self, subject: &Subject) -> (Vec<u8>, Vec<u64>) {
-        let entries_at = (HEADER_BYTES + self.directory.len()) as u64;
-        let mut positions = Vec::with_capacity(self.positions.len());
-        for (at, before) in &self.positions {
-            let position = entries_at + before * ENTRY_BYTES as u64;
-            self.directory[*at..at + 8].copy_from_slice(&position.to_be_bytes());
-            positions.push(position);
-        }
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.directory.len() + self.entries.len());
-        bytes.extend_from_slice(&MAGIC.to_be_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&subject.base.to_be_bytes());
-        bytes.extend_from_slice(&subject.length.to_be_bytes());
-        bytes.extend_from_slice(&subject.chain.to_be_bytes());
-        bytes.extend_from_slice(&subject.epoch.to_be_bytes());
-        bytes.extend_from_slice(&subject.stored.to_be_bytes());
-        bytes.extend_from_slice(&(self.positions.len() as u32).to_be_bytes());
-        bytes.extend_from_slice(&(self.directory.len() as u32).to_be_bytes());
-        bytes.extend_from_slice(&((self.entries.len() / ENTRY_BYTES) as u64).to_be_bytes());
-        let crc = crc_of(&bytes, &self.directory);
-        bytes.extend_from_slice(&crc.to_be_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&self.directory);
-        bytes.extend_from_slice(&self.entries);
-        (bytes, positions)
-    }
-}
-
-/// Writes a sidecar so that it is there as a whole or not at all. [`DiskError::Full`] leaves nothing behind.
-pub(crate) fn write<D: Disk>(disk: &D, base: LogOffset, bytes: &[u8]) -> Result<D::File, DiskError> {
-    crate::whole_file::write(disk, DIR, &path_of(base), &[bytes])
+    pieces.finish()
 }
 
 /// Reads header and directory; `None` where they are damaged.
-pub(crate) fn load(file: &impl DiskFile) -> Result<Option<(Subject, Vec<Listed>)>, DiskError> {
+pub(crate) fn load<F: DiskFile>(file: F) -> Result<Option<Loaded<F>>, DiskError> {
     let mut header = [0; HEADER_BYTES];
-    if !read_full(file, 0, &mut header)? || u32_at(&header, 0) != MAGIC || u32_at(&header, 4) != 0 {
+    if !read_full(&file, 0, &mut header)? || u32_at(&header, 0) != MAGIC || u32_at(&header, 4) != 0 {
         return Ok(None);
     }
     let runs = u32_at(&header, 40);
@@ -110,7 +171,7 @@ pub(crate) fn load(file: &impl DiskFile) -> Result<Option<(Subject, Vec<Listed>)
         return Ok(None);
     }
     let mut directory = vec![0; directory_bytes];
-    if !read_full(file, HEADER_BYTES as u64, &mut directory)? {
+    if !read_full(&file, HEADER_BYTES as u64, &mut directory)? {
         return Ok(None);
     }
     if crc_of(&header[..56], &directory) != u32_at(&header, 56) {
@@ -123,27 +184,37 @@ pub(crate) fn load(file: &impl DiskFile) -> Result<Option<(Subject, Vec<Listed>)
         epoch: u32_at(&header, 28),
         stored: u64_at(&header, 32) as Millis,
     };
-    Ok(list(&directory, runs, subject.base).map(|listed| (subject, listed)))
+    let listed = list(&directory, runs, entries_at);
+    Ok(listed.map(|listed| (Sidecar { file, entries_at }, subject, listed)))
 }
 
-fn list(mut rest: &[u8], runs: u32, segment: LogOffset) -> Option<Vec<Listed>> {
-    let mut listed = Vec::new();
+fn list(mut rest: &[u8], runs: u32, entries_at: u64) -> Option<Vec<Listed>> {
+    let mut listed: Vec<Listed> = Vec::new();
     for _ in 0..runs {
         let (topic_len, after) = rest.split_first()?;
         let (topic, after) = after.split_at_checked(usize::from(*topic_len))?;
-        let (fixed, after) = after.split_at_checked(24)?;
+        let (fixed, after) = after.split_at_checked(RUN_BYTES - 1)?;
         rest = after;
-        let topic = std::str::from_utf8(topic).ok()?.to_owned();
+        let topic = std::str::from_utf8(topic).ok()?;
+        // Many queues of one topic come one after the other.
+        let known = listed.last().map(|last| &last.topic).filter(|known| ***known == *topic);
+        let topic = known.map_or_else(|| topic.into(), Arc::clone);
+        let bytes_before = u64_at(fixed, 16).checked_sub(entries_at)?;
+        if !bytes_before.is_multiple_of(ENTRY_BYTES as u64) {
+            return None;
+        }
+        let place = u32::try_from(bytes_before / ENTRY_BYTES as u64).ok()?;
         let (first, count) = (u64_at(fixed, 4), u32_at(fixed, 12));
-        let run = Run { segment, first, count, position: u64_at(fixed, 16) };
-        listed.push(Listed { topic, queue: u32_at(fixed, 0), run });
+        listed.push(Listed { topic, queue: u32_at(fixed, 0), first, count, place });
     }
     rest.is_empty().then_some(listed)
 }
 
-/// Reads up to `entries_max` entries of a run from queue offset `from` on; `None` where one is damaged.
+/// Reads up to `entries_max` entries of a run of the segment at `base` from queue offset `from` on; `None` where one is
+/// damaged.
 pub(crate) fn read(
-    file: &impl DiskFile,
+    sidecar: &Sidecar<impl DiskFile>,
+    base: LogOffset,
     run: &Run,
     from: QueueOffset,
     entries_max: usize,
@@ -152,12 +223,13 @@ pub(crate) fn read(
     let skipped = from - run.first;
     let count = (u64::from(run.count) - skipped).min(entries_max as u64) as usize;
     let mut bytes = vec![0; count * ENTRY_BYTES];
-    if !read_full(file, run.position + skipped * ENTRY_BYTES as u64, &mut bytes)? {
+    let position = sidecar.entries_at + (u64::from(run.place) + skipped) * ENTRY_BYTES as u64;
+    if !read_full(&sidecar.file, position, &mut bytes)? {
         return Ok(None);
     }
     let before = out.len();
     for (at, bytes) in bytes.as_chunks::<ENTRY_BYTES>().0.iter().enumerate() {
-        match decode(bytes, from + at as u64, run.segment) {
+        match decode(bytes, from + at as u64, base) {
             Some(entry) => out.push(entry),
             None => {
                 out.truncate(before);

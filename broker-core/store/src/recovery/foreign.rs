@@ -277,7 +277,7 @@ impl<D: Disk> Rebuild<'_, D> {
         if !self.owed.is_empty() {
             return Ok(None);
         }
-        let Some((file, subject, listed)) = self.sidecar(segment.base)? else { return Ok(None) };
+        let Some((sidecar, subject, listed)) = self.sidecar(segment.base)? else { return Ok(None) };
         let end = segment.base.saturating_add(subject.length);
         let ours = subject.base == segment.base && Some(subject.chain) == segment.foreign;
         if !ours || end > end_max || end == segment.base {
@@ -286,7 +286,7 @@ impl<D: Disk> Rebuild<'_, D> {
         self.add(segment);
         self.take_runs(segment.base, listed, true)?;
         self.stored = subject.stored;
-        let first = segment.sidecar.set(file).is_ok();
+        let first = segment.sidecar.set(sidecar).is_ok();
         assert!(first, "each stretch is read once");
         Ok(Some(end))
     }

@@ -6,7 +6,7 @@ use crate::{
     disk::{Disk, DiskError, DiskFile, read_full},
     flusher::{Owed, write_sidecar},
     frame::{self, FrameError, Kind},
-    index::{IndexWriter, sidecar, sidecar::Subject},
+    index::{IndexWriter, Run, sidecar, sidecar::Subject},
     options::Options,
     scan::{Checks, Scanner},
     segment::{self, OPEN_BYTES, START_BYTES, Segment, Segments, Start},
@@ -49,8 +49,6 @@ pub(super) struct Last<F> {
     pub(super) chain: u32,
     epoch: u32,
 }
-
-pub(super) type Sidecar<F> = (F, Subject, Vec<sidecar::Listed>);
 
 /// How far the frames of a segment go.
 struct Scanned {
@@ -232,7 +230,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         if !self.owed.is_empty() {
             return Ok(false);
         }
-        let Some((file, subject, listed)) = self.sidecar(base)? else { return Ok(false) };
+        let Some((sidecar, subject, listed)) = self.sidecar(base)? else { return Ok(false) };
         if (subject.base, subject.length, subject.chain) != (base, length, next.chain)
             || subject.epoch > next.epoch
         {
@@ -241,7 +239,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         self.take_runs(base, listed, false)?;
         self.stored = subject.stored;
         self.durable = base + length;
-        let first = segment.sidecar.set(file).is_ok();
+        let first = segment.sidecar.set(sidecar).is_ok();
         assert!(first, "each segment is read once");
         Ok(true)
     }
@@ -254,27 +252,28 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         foreign: bool,
     ) -> Result<(), OpenError> {
         let mut appeared = Vec::new();
-        for one in listed {
-            let topic = self.tails.number_of(&one.topic, &mut appeared);
+        let segment = self.segments.number_of(base);
+        for sidecar::Listed { topic, queue, first, count, place } in listed {
+            let topic = self.tails.number_of(&topic, &mut appeared);
             appeared.drain(..).for_each(|name| self.index.add_topic(name));
-            if foreign && one.run.first == 0 {
-                self.index.forget_queue(topic, one.queue);
+            if foreign && first == 0 {
+                self.index.forget_queue(topic, queue);
             }
             self.index
-                .add_run(topic, one.queue, one.run)
+                .add_run(topic, queue, Run { segment, first, count, place })
                 .map_err(|reason| damaged(base, base, format!("its index sidecar is wrong: {reason}")))?;
-            *self.tails.next_mut(topic, one.queue) = one.run.first + u64::from(one.run.count);
+            *self.tails.next_mut(topic, queue) = first + u64::from(count);
         }
         Ok(())
     }
 
     /// A segment's sidecar, where there is one that is whole.
-    pub(super) fn sidecar(&self, base: LogOffset) -> Result<Option<Sidecar<D::File>>, DiskError> {
+    pub(super) fn sidecar(&self, base: LogOffset) -> Result<Option<sidecar::Loaded<D::File>>, DiskError> {
         let file = match self.disk.open(&sidecar::path_of(base)) {
             Err(DiskError::NotFound { .. }) => return Ok(None),
             file => file?,
         };
-        Ok(sidecar::load(&file)?.map(|(subject, listed)| (file, subject, listed)))
+        sidecar::load(file)
     }
 
     /// Cuts what is behind the end, durably, reserves the space again, and makes the new epoch durable: in this order,

@@ -228,10 +228,10 @@ fn the_newest_whole_snapshot_is_taken() {
     for number in 0..3u8 {
         store(&mut opened, "T", 0, b"x");
         offsets.push(opened.log.acked());
-        opened.snapshots.write(opened.log.acked(), &[number; 100]).unwrap();
+        opened.snapshots.write(opened.log.acked(), |out| out.write_all(&[number; 100])).unwrap();
     }
     let beyond = opened.log.acked() + 1;
-    let refused = opened.snapshots.write(beyond, b"");
+    let refused = opened.snapshots.write(beyond, |_| Ok(()));
     assert_eq!(refused, Err(SnapshotError::Beyond { at: beyond, acked: beyond - 1 }));
     let kept: Vec<_> = disk.paths().into_iter().filter(|path| path.ends_with(".snap")).collect();
     assert_eq!(kept.len(), 2, "two are kept");
@@ -256,7 +256,7 @@ fn a_snapshot_newer_than_the_log_is_removed_for_good() {
         let disk = SimDisk::new(seed);
         let mut opened = reopen(&disk, &options);
         store(&mut opened, "T", 0, b"lost");
-        opened.snapshots.write(opened.log.acked(), b"knows a lost record").unwrap();
+        opened.snapshots.write(opened.log.acked(), |out| out.write_all(b"knows a lost record")).unwrap();
         disk.crash(Crash::PowerCut);
         drop(opened);
         // The process may be killed anywhere in opening; the next one relies on what it finds.

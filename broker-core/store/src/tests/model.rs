@@ -278,7 +278,7 @@ impl World {
     fn snapshot(&mut self) {
         let Some(store) = &self.store else { return };
         let at = store.log.acked();
-        if store.snapshots.write(at, &at.to_be_bytes()).is_ok() {
+        if store.snapshots.write(at, |out| out.write_all(&at.to_be_bytes())).is_ok() {
             self.snapshots.push(at);
         }
     }
