@@ -20,6 +20,7 @@ Examples:
   halley test halley.yaml                 run the file's own tests of its rules
   halley export --to rocketmq --data halley-data OUT
                                           a stopped store as a directory of RocketMQ's
+  halley inspect halley-data              what a store's files hold, and what is damaged
   halley admin topics list                topics, groups, offsets and clients of a broker
   halley bench send --peer 127.0.0.1:9876 load a broker and measure it";
 
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Write a stopped store as a directory on which RocketMQ starts
     Export(Export),
+    /// Look at the files of a store: what is in them, and what is damaged
+    Inspect(Inspect),
     /// Look at topics, groups, offsets and clients of a broker, and change them
     Admin(Admin),
     /// Load a server and print throughput, latency and CPU cost
@@ -131,6 +134,19 @@ pub(crate) struct Export {
     pub(crate) json: bool,
     /// The directory to write, which is new or empty
     pub(crate) out: PathBuf,
+}
+
+/// Which store to look at. Nothing is changed, and a server may have it open.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The store's directory
+    pub(crate) data: PathBuf,
+    /// Show the record that lies at this address of the log, instead
+    #[arg(long, value_name = "OFFSET")]
+    pub(crate) at: Option<u64>,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A form of stores.

@@ -3,7 +3,9 @@
 mod admin;
 mod check;
 mod export;
+mod inspect;
 mod run;
+mod table;
 
 use crate::cli::{Cli, Command};
 use std::process::ExitCode;
@@ -18,6 +20,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Validate(arguments) => check::validate(&arguments),
         Command::Test(arguments) => check::test(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Admin(arguments) => admin::run(arguments),
         Command::Bench(arguments) => Ok(halley_bench::run(arguments)?),
     }

@@ -26,6 +26,7 @@ mod follow;
 mod held;
 mod housekeeping;
 mod identity;
+pub mod inspect;
 mod kept;
 mod light;
 mod lite;

@@ -31,7 +31,7 @@ use std::{
 use under_way::UnderWay;
 
 /// Where Halley's own files lie beside RocketMQ's.
-const OWN_DIR: &str = "halley";
+pub(crate) const OWN_DIR: &str = "halley";
 
 /// RocketMQ's log, in its directory.
 pub(crate) const LOG_DIR: &str = "commitlog";

@@ -1,8 +1,7 @@
 //! `halley admin`: topics, groups, offsets and clients of a broker, ours or any RocketMQ 5, over Remoting.
 
-mod table;
-
 use super::Error;
+use super::table::Table;
 use crate::cli::{Admin, AdminCommand, GroupCommand, OffsetCommand, TopicCommand};
 use halley_client::{Client, Options, Reply};
 use halley_wire::{
@@ -23,7 +22,6 @@ use halley_wire::{
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
-use table::Table;
 
 /// A broker has this long for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);

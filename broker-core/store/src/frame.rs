@@ -8,7 +8,8 @@ pub(crate) const HEADER_BYTES: usize = 32;
 /// Longest frame with its header, in bytes.
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 
-const MAGIC: u32 = 0x484C_4631;
+/// "HLF1".
+pub(crate) const MAGIC: u32 = 0x484C_4631;
 const VERSION: u16 = 0;
 
 /// What a frame holds. The numbers are on disk and never reused.

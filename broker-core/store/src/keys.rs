@@ -15,7 +15,7 @@ mod terms;
 pub use find::{KeyMatches, KeyQuery};
 pub use terms::KeyKind;
 
-pub(crate) use file::Summary;
+pub(crate) use file::{Summary, is_whole, path_of};
 
 use crate::{
     disk::{Disk, DiskError, DiskFile},

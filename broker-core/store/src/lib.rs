@@ -22,6 +22,7 @@
 //! file but through [`disk::Disk`].
 
 pub mod disk;
+pub mod inspect;
 pub mod whole_file;
 
 mod canary;

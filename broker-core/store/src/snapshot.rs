@@ -106,12 +106,19 @@ pub(crate) fn remove_beyond<D: Disk>(disk: &D, end: LogOffset) -> Result<usize, 
     Ok(removed)
 }
 
-fn list<D: Disk>(disk: &D) -> Result<Vec<LogOffset>, DiskError> {
+/// The offsets of all snapshots, oldest first.
+pub(crate) fn list<D: Disk>(disk: &D) -> Result<Vec<LogOffset>, DiskError> {
     Ok(disk.list(DIR)?.iter().filter_map(|name| number_in(name, SUFFIX)).collect())
 }
 
-fn path_of(at: LogOffset) -> String {
+pub(crate) fn path_of(at: LogOffset) -> String {
     format!("{DIR}/{at:020}{SUFFIX}")
+}
+
+/// A snapshot file's length, and whether it is whole.
+pub(crate) fn check<D: Disk>(disk: &D, at: LogOffset) -> Result<(u64, bool), DiskError> {
+    let len = disk.open(&path_of(at))?.len()?;
+    Ok((len, read(disk, at)?.is_some()))
 }
 
 fn read<D: Disk>(disk: &D, at: LogOffset) -> Result<Option<Vec<u8>>, DiskError> {

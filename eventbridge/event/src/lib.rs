@@ -9,9 +9,9 @@
 pub mod attribute;
 pub mod encode;
 pub mod parse;
+pub mod time;
 
 mod json;
-mod time;
 mod view;
 
 pub use parse::{ParseError, ParsedEvent};

@@ -55,7 +55,7 @@ fn is_rest(rest: &str) -> bool {
 }
 
 /// A time as RFC 3339 in UTC with milliseconds; days by the civil calendar (proleptic Gregorian).
-pub(crate) fn format(millis: Millis) -> String {
+pub fn format(millis: Millis) -> String {
     let (days, of_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
     // Days since 0000-03-01, so that leap days end their year.
     let shifted = days + 719_468;

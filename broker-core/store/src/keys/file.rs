@@ -155,6 +155,22 @@ pub(crate) fn open<D: Disk>(
     Ok(Some(KeyFile { file, summary, fences }))
 }
 
+/// Whether the file of a segment that goes on at `next` can be used, with all its blocks.
+pub(crate) fn is_whole<D: Disk>(
+    disk: &D,
+    base: LogOffset,
+    next: LogOffset,
+    chain: u32,
+) -> Result<bool, DiskError> {
+    let Some(keys) = open(disk, base, &Ended { base: next, chain })? else { return Ok(false) };
+    for fence in &keys.fences {
+        if keys.positions(*fence)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl<F: DiskFile> KeyFile<F> {
     /// The positions under a hash, in log order; `None` where a block is damaged.
     pub(crate) fn positions(&self, hash: u32) -> Result<Option<Vec<u32>>, DiskError> {

@@ -5,23 +5,23 @@ use std::fmt::Write;
 
 /// Rows under named columns.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     columns: &'static [&'static str],
     rows: Vec<Vec<Value>>,
 }
 
 impl Table {
-    pub(super) fn new(columns: &'static [&'static str]) -> Self {
+    pub(crate) fn new(columns: &'static [&'static str]) -> Self {
         Self { columns, rows: Vec::new() }
     }
 
     /// Adds a row, a value for each column.
-    pub(super) fn row(&mut self, values: impl IntoIterator<Item = Value>) {
+    pub(crate) fn row(&mut self, values: impl IntoIterator<Item = Value>) {
         self.rows.push(values.into_iter().collect());
     }
 
     /// The table with aligned columns, or a JSON array with an object for each row.
-    pub(super) fn text(&self, json: bool) -> String {
+    pub(crate) fn text(&self, json: bool) -> String {
         if json {
             let object = |row: &Vec<Value>| {
                 let named = self.columns.iter().zip(row);

@@ -1,0 +1,420 @@
+//! Walking over the segments, behind damage too.
+
+use super::{Cache, Inspection, SegmentReport};
+use crate::{
+    disk::{Disk, DiskError, DiskFile},
+    frame::{self, FrameError, HEADER_BYTES, Header, Kind},
+    index::{IndexEntry, Run, sidecar},
+    keys,
+    scan::{Checks, Scanner},
+    segment::{self, START_BYTES, Start},
+};
+use halley_model::{LogOffset, QueueId, QueueOffset, RecordView, light, tag};
+use std::collections::BTreeMap;
+
+const CHECKS: Checks = Checks { crc: true, chain: true };
+
+/// Bytes in which a readable frame is looked for at once.
+const SEARCH_BYTES: usize = 1 << 20;
+
+/// At most so many missing stretches of queues are named.
+const GAPS_MAX: usize = 20;
+
+/// A queue by topic and number.
+type QueueKey = (String, QueueId);
+
+/// Goes from segment to segment.
+pub(super) struct Walk<'a, D: Disk> {
+    disk: &'a D,
+    bases: &'a [LogOffset],
+    number: usize,
+    /// Where each queue goes on.
+    tails: BTreeMap<QueueKey, QueueOffset>,
+    /// Crc of the last frame, `None` behind damage.
+    chain: Option<u32>,
+    gaps: usize,
+    done: u64,
+    total: u64,
+    found: Inspection,
+}
+
+/// What the frames of one segment gave.
+#[derive(Default)]
+struct Frames {
+    entries: BTreeMap<QueueKey, Vec<IndexEntry>>,
+    /// Some could not be read.
+    damaged: bool,
+}
+
+impl<'a, D: Disk> Walk<'a, D> {
+    pub(super) fn new(disk: &'a D, bases: &'a [LogOffset]) -> Result<Self, DiskError> {
+        let mut total = 0;
+        for base in bases {
+            total += disk.open_to_read(&segment::path_of(*base))?.len()?;
+        }
+        let (tails, found) = (BTreeMap::new(), Inspection::default());
+        Ok(Self { disk, bases, number: 0, tails, chain: None, gaps: 0, done: 0, total, found })
+    }
+
+    pub(super) fn finish(mut self) -> Inspection {
+        self.found.queues = self.tails.len();
+        self.found
+    }
+
+    /// Looks at the next segment; `false` behind the last.
+    pub(super) fn next(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<bool, DiskError> {
+        let Some(base) = self.bases.get(self.number).copied() else { return Ok(false) };
+        let next = self.bases.get(self.number + 1).copied();
+        self.number += 1;
+        let path = segment::path_of(base);
+        let file = self.disk.open_to_read(&path)?;
+        let file_bytes = file.len()?;
+        let mut report = SegmentReport {
+            base,
+            end: base,
+            file_bytes,
+            created: None,
+            frames: 0,
+            records: 0,
+            epochs: (0, 0),
+            stored: None,
+            index: Cache::NotYet,
+            keys: Cache::NotYet,
+        };
+        let frames = match Start::read(&file, base)? {
+            Ok((start, crc)) => {
+                self.joins(&path, &start);
+                report.created = Some(start.created);
+                report.frames = 1;
+                report.epochs = (start.epoch, start.epoch);
+                let limit = next.map_or(file_bytes, |next| file_bytes.min(next - base));
+                let scanner = Scanner::new(&file, &start, crc, limit, CHECKS);
+                self.frames(&file, scanner, limit, next, &mut report, progress)?
+            }
+            Err(reason) => {
+                self.chain = None;
+                let reason = format!("{reason}: none of its records can be trusted");
+                self.found.damage(path, base, reason);
+                Frames { damaged: true, ..Frames::default() }
+            }
+        };
+        if let Some(next) = next {
+            self.index(base, next - base, &frames, &mut report)?;
+            self.keys(base, next, &mut report)?;
+        }
+        self.done += file_bytes;
+        progress(self.done, self.total);
+        self.found.end = report.end;
+        self.found.segments.push(report);
+        Ok(true)
+    }
+
+    /// A segment goes on where the one before it ended.
+    fn joins(&mut self, path: &str, start: &Start) {
+        let Some(before) = self.found.segments.last() else { return };
+        if before.end != start.base {
+            let what = format!("the segment before it ends at {}: what lay between is lost", before.end);
+            self.found.damage(path.to_owned(), start.base, what);
+        } else if self.chain.is_some_and(|chain| chain != start.chain) {
+            let what = "it does not go on from the segment before it: one of the two is of another life of the store";
+            self.found.damage(path.to_owned(), start.base, what.to_owned());
+        }
+    }
+
+    fn frames<'f>(
+        &mut self,
+        file: &'f D::File,
+        mut scanner: Scanner<'f, D::File>,
+        limit: u64,
+        next: Option<LogOffset>,
+        report: &mut SegmentReport,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Frames, DiskError> {
+        let base = report.base;
+        let path = segment::path_of(base);
+        let mut frames = Frames::default();
+        loop {
+            let at = scanner.position();
+            let error = match scanner.next()? {
+                Ok(found) => {
+                    let (header, bytes) = (found.header, found.bytes);
+                    self.frame(&path, &header, bytes, at, &mut frames, report);
+                    progress(self.done + at - base, self.total);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            self.chain = Some(scanner.chain).filter(|_| !frames.damaged);
+            let is_end = match next {
+                Some(next) => at == next,
+                None => error == FrameError::Nothing,
+            };
+            if is_end {
+                report.end = at;
+                return Ok(frames);
+            }
+            let resumed = resume(file, base, at, limit)?;
+            report.end = at;
+            match resumed {
+                Some((behind, chain, epoch)) => {
+                    frames.damaged = true;
+                    let what =
+                        format!("{error}; {} bytes cannot be read, the log goes on at {behind}", behind - at);
+                    self.found.damage(path.clone(), at, what);
+                    report.end = behind;
+                    scanner = Scanner::resume(file, base, behind, (chain, epoch), limit, CHECKS);
+                }
+                None if next.is_none() => {
+                    let what = format!(
+                        "{error}: a write that a crash broke off, which was never acknowledged; it is cut at the next start"
+                    );
+                    self.found.mended(path, at, what);
+                    return Ok(frames);
+                }
+                None => {
+                    frames.damaged = true;
+                    self.chain = None;
+                    let what = format!("{error}; the rest of the segment cannot be read");
+                    self.found.damage(path, at, what);
+                    return Ok(frames);
+                }
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        path: &str,
+        header: &Header,
+        bytes: &[u8],
+        at: LogOffset,
+        frames: &mut Frames,
+        report: &mut SegmentReport,
+    ) {
+        report.frames += 1;
+        report.epochs.1 = header.epoch;
+        report.end = at + header.length as u64;
+        if header.kind != Kind::Records {
+            return;
+        }
+        let seen = frame::for_each_record(bytes, header, at, |record| {
+            report.records += 1;
+            let stored = record.stored();
+            report.stored = Some((report.stored.map_or(stored, |(first, _)| first), stored));
+            self.place(path, (record.topic(), record.queue(), record.queue_offset()), record, frames);
+            for (name, offset) in light::positions(record) {
+                self.place(path, (name, light::QUEUE, offset), record, frames);
+            }
+            Ok(())
+        });
+        if let Err(reason) = seen {
+            self.found.damage(path.to_owned(), at, reason);
+            frames.damaged = true;
+        }
+    }
+
+    /// Notes a record's place in a queue, and what is missing before it.
+    fn place(
+        &mut self,
+        path: &str,
+        (topic, queue, offset): (&str, QueueId, QueueOffset),
+        record: &RecordView<'_>,
+        frames: &mut Frames,
+    ) {
+        let key = (topic.to_owned(), queue);
+        let before = self.tails.insert(key.clone(), offset + 1);
+        if let Some(expected) = before
+            && expected != offset
+        {
+            self.gaps += 1;
+            if self.gaps <= GAPS_MAX {
+                let what = match offset.checked_sub(expected) {
+                    Some(_) => {
+                        format!("queue {queue} of {topic} misses offsets {expected} to {}", offset - 1)
+                    }
+                    None => {
+                        format!("queue {queue} of {topic} has offset {offset} again, behind {}", expected - 1)
+                    }
+                };
+                self.found.damage(path.to_owned(), record.log_offset(), what);
+            }
+        }
+        frames.entries.entry(key).or_default().push(IndexEntry {
+            queue_offset: offset,
+            log_offset: record.log_offset(),
+            size: record.total_len() as u32,
+            tag: tag::code_of(record.properties()),
+        });
+    }
+
+    /// Compares the index with the records.
+    fn index(
+        &mut self,
+        base: LogOffset,
+        length: u64,
+        frames: &Frames,
+        report: &mut SegmentReport,
+    ) -> Result<(), DiskError> {
+        let path = sidecar::path_of(base);
+        report.index = match self.disk.open_to_read(&path) {
+            Err(DiskError::NotFound { .. }) => Cache::Missing,
+            Err(error) => return Err(error),
+            Ok(file) => match wrong_index(file, base, length, self.chain, frames)? {
+                None => Cache::Whole,
+                Some(what) => {
+                    let what = format!("{what}: the segment is read instead, and the index written again");
+                    self.found.mended(path, base, what);
+                    Cache::Wrong
+                }
+            },
+        };
+        Ok(())
+    }
+
+    fn keys(
+        &mut self,
+        base: LogOffset,
+        next: LogOffset,
+        report: &mut SegmentReport,
+    ) -> Result<(), DiskError> {
+        let names = self.disk.list(sidecar::DIR)?;
+        let path = keys::path_of(base);
+        if !names.iter().any(|name| path.ends_with(name.as_str())) {
+            report.keys = Cache::Missing;
+            return Ok(());
+        }
+        report.keys = Cache::Whole;
+        if let Some(chain) = self.chain
+            && !keys::is_whole(self.disk, base, next, chain)?
+        {
+            report.keys = Cache::Wrong;
+            let what =
+                "it is damaged or of another segment: the segment is read instead, and it is written again";
+            self.found.mended(path, base, what.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Why an index cannot be used.
+fn wrong_index<F: DiskFile>(
+    file: F,
+    base: LogOffset,
+    length: u64,
+    chain: Option<u32>,
+    frames: &Frames,
+) -> Result<Option<&'static str>, DiskError> {
+    let Some((sidecar, subject, listed)) = sidecar::load(file)? else {
+        return Ok(Some("its header or directory is damaged"));
+    };
+    if (subject.base, subject.length) != (base, length) || chain.is_some_and(|chain| chain != subject.chain) {
+        return Ok(Some("it is of another segment"));
+    }
+    if !frames.damaged && listed.len() != frames.entries.len() {
+        return Ok(Some("it lists other queues than the segment has"));
+    }
+    for one in listed {
+        let run = Run { segment: 0, first: one.first, count: one.count, place: one.place };
+        let mut entries = Vec::new();
+        if sidecar::read(&sidecar, base, &run, one.first, one.count as usize, &mut entries)?.is_none() {
+            return Ok(Some("an entry is damaged"));
+        }
+        let expected = frames.entries.get(&(one.topic.to_string(), one.queue));
+        if !frames.damaged && expected != Some(&entries) {
+            return Ok(Some("it says other things than the segment"));
+        }
+    }
+    Ok(None)
+}
+
+/// Where readable frames go on behind one at `at` that is not, with the crc and epoch that they go on from: where the next
+/// one proves that what its predecessor says of itself is right.
+fn resume<F: DiskFile>(
+    file: &F,
+    base: LogOffset,
+    at: LogOffset,
+    limit: u64,
+) -> Result<Option<(LogOffset, u32, u32)>, DiskError> {
+    if let Some(behind) = believed(file, base, at, limit)? {
+        return Ok(Some(behind));
+    }
+    let mut position = at - base + 1;
+    let mut bytes = vec![0; SEARCH_BYTES];
+    while position + HEADER_BYTES as u64 <= limit {
+        let read = file.read_at(position, &mut bytes)?;
+        for found in memchr::memmem::find_iter(&bytes[..read], &frame::MAGIC.to_be_bytes()) {
+            let Some(begin) = (position + found as u64).checked_sub(4).filter(|begin| *begin > at - base)
+            else {
+                continue;
+            };
+            if let Some(behind) = believed(file, base, base + begin, limit)? {
+                return Ok(Some(behind));
+            }
+        }
+        if read < bytes.len() {
+            break;
+        }
+        position += (read - 3) as u64;
+    }
+    Ok(None)
+}
+
+/// Whether a frame follows the one at `at`, whatever that one holds: where, and what it goes on from.
+fn believed<F: DiskFile>(
+    file: &F,
+    base: LogOffset,
+    at: LogOffset,
+    limit: u64,
+) -> Result<Option<(LogOffset, u32, u32)>, DiskError> {
+    let mut head = [0; HEADER_BYTES];
+    let position = at - base;
+    if position < START_BYTES as u64 || file.read_at(position, &mut head)? < HEADER_BYTES {
+        return Ok(None);
+    }
+    let Ok(header) = Header::parse(&head) else { return Ok(None) };
+    let behind = at + header.length as u64;
+    let from = (header.crc, header.epoch);
+    if behind - base >= limit {
+        return Ok(None);
+    }
+    let follows = Scanner::resume(file, base, behind, from, limit, CHECKS).next()?.is_ok();
+    Ok(follows.then_some((behind, header.crc, header.epoch)))
+}
+
+/// The bytes of the first record of a segment that is `wanted`.
+pub(super) fn record_in<D: Disk>(
+    disk: &D,
+    base: LogOffset,
+    wanted: impl Fn(&RecordView<'_>) -> bool,
+) -> Result<Option<Vec<u8>>, DiskError> {
+    let file = disk.open_to_read(&segment::path_of(base))?;
+    let Ok((start, crc)) = Start::read(&file, base)? else { return Ok(None) };
+    let limit = file.len()?;
+    let mut scanner = Scanner::new(&file, &start, crc, limit, CHECKS);
+    loop {
+        let at = scanner.position();
+        let Ok(found) = scanner.next()? else {
+            match resume(&file, base, at, limit)? {
+                Some((behind, chain, epoch)) => {
+                    scanner = Scanner::resume(&file, base, behind, (chain, epoch), limit, CHECKS);
+                    continue;
+                }
+                None => return Ok(None),
+            }
+        };
+        if found.header.kind != Kind::Records {
+            continue;
+        }
+        let mut bytes = None;
+        // What cannot be parsed is reported by the inspection.
+        let _ = frame::for_each_record(found.bytes, &found.header, found.at, |record| {
+            if wanted(record) {
+                bytes = Some(record.bytes().to_vec());
+            }
+            Ok(())
+        });
+        if bytes.is_some() {
+            return Ok(bytes);
+        }
+    }
+}
