@@ -20,7 +20,10 @@ const MESSAGES_MAX: usize = 256;
 const BYTES_MAX: usize = 1 << 20;
 
 /// Why a record that was seen is not there: somebody took a file away.
-const GONE: &str = "a message that waits is no longer in the log: put back the file that held it";
+const GONE: &str = "it is no longer in the log: put back the file that held it";
+
+/// How long a message that cannot be read is left out.
+const UNREADABLE_MS: Millis = 60_000;
 
 /// About as many bytes of JSON does a waiting message need.
 const TIMER_JSON_BYTES: usize = 6;
@@ -103,19 +106,9 @@ impl Delayed {
         }
     }
 
-    /// Stores what is due where it belongs, and that it is done, as one group.
+    /// Stores what is due where it belongs, and that it is done, as one group; nothing yet where some of it cannot be read.
     fn deliver(&self, batch: &Batch, now: Millis) -> Result<(), Error> {
-        let recalls: Vec<_> =
-            batch.recalls.iter().map(|recall| self.read(*recall)).collect::<Result<_, _>>()?;
-        let (mut messages, mut bytes) = (Vec::with_capacity(batch.messages.len()), 0);
-        for message in &batch.messages {
-            if bytes > BYTES_MAX {
-                break;
-            }
-            let record = self.read(*message)?;
-            bytes += record.len();
-            messages.push(record);
-        }
+        let Some((recalls, messages)) = self.read_all(batch, now) else { return Ok(()) };
         let (deliveries, done) =
             delay::deliveries(batch, &recalls, &messages, now, light::is_dispatching(&self.settings));
         let state = StateRecord { done_timers: done, ..StateRecord::default() };
@@ -128,8 +121,32 @@ impl Delayed {
         Ok(())
     }
 
-    fn read(&self, timer: Timer) -> Result<Bytes, Error> {
+    /// The records of a batch, of the messages as many as may be delivered at once. `None` where some cannot be read: they are
+    /// left out for a while, so that they hold up nobody.
+    fn read_all(&self, batch: &Batch, now: Millis) -> Option<(Vec<Bytes>, Vec<Bytes>)> {
+        let mut is_whole = true;
+        let mut read = |timer: &Timer| {
+            let record = self.read(*timer).map_err(|error| {
+                tracing::error!(offset = timer.offset(), %error, "a delayed message cannot be read, it is tried again in a minute");
+                self.timers.lock().postpone(*timer, now + UNREADABLE_MS);
+            });
+            is_whole &= record.is_ok();
+            record.ok()
+        };
+        let recalls = batch.recalls.iter().filter_map(&mut read).collect();
+        let (mut messages, mut bytes) = (Vec::with_capacity(batch.messages.len()), 0);
+        for record in batch.messages.iter().filter_map(read) {
+            bytes += record.len();
+            messages.push(record);
+            if bytes > BYTES_MAX {
+                break;
+            }
+        }
+        is_whole.then_some((recalls, messages))
+    }
+
+    fn read(&self, timer: Timer) -> Result<Bytes, ReadError> {
         let record = self.queues.reader.record_of(TIMER_TOPIC, 0, timer.offset())?;
-        Ok(record.ok_or_else(|| ReadError::Damaged { at: timer.offset(), reason: GONE.to_owned() })?)
+        record.ok_or_else(|| ReadError::Damaged { at: timer.offset(), reason: GONE.to_owned() })
     }
 }

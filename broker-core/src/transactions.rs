@@ -167,11 +167,11 @@ impl Transactions {
 
     /// Asks a producer of the group; where none is connected the time counts all the same, as in RocketMQ.
     fn ask(&self, offset: QueueOffset, times: u32, now: Millis) -> Result<(), RoundError> {
-        let bytes = self.read(offset)?;
-        let half = RecordView::parse(&bytes).map_err(|error| damaged(offset, error))?;
         let checked = Checked::new(offset, times, now, &self.settings.check_policy());
         self.writer.write(&StateRecord { checked_transactions: vec![checked], ..StateRecord::default() })?;
         self.table.lock().checked(checked);
+        let Some(bytes) = self.read_or_tell(offset) else { return Ok(()) };
+        let half = RecordView::parse(&bytes).map_err(|error| damaged(offset, error))?;
         let group = half.property(property::PRODUCER_GROUP).and_then(|group| GroupName::new(group).ok());
         let Some(outbox) = group.and_then(|group| self.members.a_producer(&group, times)) else {
             tracing::warn!(offset, times, "an open transaction has no producer that could be asked");
@@ -213,21 +213,29 @@ impl Transactions {
 
     /// Ends a transaction that nobody wanted to decide.
     fn give_up(&self, offset: QueueOffset, now: Millis) -> Result<(), RoundError> {
-        let bytes = self.read(offset)?;
-        let half = RecordView::parse(&bytes).map_err(|error| damaged(offset, error))?;
+        let bytes = self.read_or_tell(offset);
+        let half = bytes.as_ref().and_then(|bytes| RecordView::parse(bytes).ok());
         tracing::warn!(
             offset,
             topic = GIVEN_UP_TOPIC,
             "a transaction was asked about too often and is given up"
         );
         let state = StateRecord { ended_transactions: vec![offset], ..StateRecord::default() }.encode();
-        let message = RecordBody { topic: GIVEN_UP_TOPIC, queue: 0, ..RecordBody::of(&half) };
+        let message =
+            half.as_ref().map(|half| RecordBody { topic: GIVEN_UP_TOPIC, queue: 0, ..RecordBody::of(half) });
         let mut table = self.table.lock();
         if table.is_open(offset) {
-            self.writer.stage_group(&[message, self.writer.body(&state, now)], now)?;
+            let group: Vec<_> = message.into_iter().chain([self.writer.body(&state, now)]).collect();
+            self.writer.stage_group(&group, now)?;
             table.end(offset);
         }
         Ok(())
+    }
+
+    /// A half message that cannot be read holds up no other.
+    fn read_or_tell(&self, offset: QueueOffset) -> Option<Bytes> {
+        let read = self.read(offset);
+        read.inspect_err(|error| tracing::error!(offset, %error, "a half message cannot be read")).ok()
     }
 
     fn read(&self, offset: QueueOffset) -> Result<Bytes, ReadError> {

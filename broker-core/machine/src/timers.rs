@@ -10,6 +10,7 @@ use crate::taken_over::OpenRange;
 use halley_model::{Millis, QueueOffset};
 use serde::{Deserialize, Serialize};
 use set::Set;
+use std::collections::BTreeMap;
 
 /// A waiting message: when it is due, and where it lies in the timer topic's queue. It sorts by time; of the same time,
 /// recalls come before what they may recall.
@@ -53,6 +54,9 @@ pub struct Timers {
     waiting: Set,
     /// Done, but not yet seen: the state may be folded further than the queue.
     early: Set,
+    /// Of those that wait: which are left out until when.
+    #[serde(skip)]
+    postponed: BTreeMap<Timer, Millis>,
 }
 
 /// What to deliver together.
@@ -105,7 +109,13 @@ impl Timers {
             self.early.insert(timer);
         } else {
             self.waiting.remove(timer);
+            self.postponed.remove(&timer);
         }
+    }
+
+    /// It could not be delivered: it goes on waiting, and is not due before `until`. Those behind it are.
+    pub fn postpone(&mut self, timer: Timer, until: Millis) {
+        self.postponed.insert(timer, until);
     }
 
     /// Of the offsets from `range.from` to `range.to` only `range.open` still wait.
@@ -115,25 +125,46 @@ impl Timers {
 
     /// When the next message is due.
     pub fn deadline(&self) -> Option<Millis> {
-        self.waiting.first().map(|timer| timer.at())
+        let first = self.first_ready(Millis::MIN).map(Timer::at);
+        first.into_iter().chain(self.postponed.values().copied()).min()
     }
 
     /// What is due at `now`, at most `messages_max` messages; `None` without any. It stays until it is finished.
     pub fn due(&self, now: Millis, messages_max: usize) -> Option<Batch> {
-        let first = self.waiting.first().filter(|timer| timer.at() <= now)?;
+        let first = self.first_ready(now).filter(|timer| timer.at() <= now)?;
+        let ready = || {
+            let from_first = self.waiting.iter().skip_while(|timer| timer.at() < first.at());
+            from_first.filter(|timer| !self.is_postponed(*timer, now))
+        };
+        let same_time = || ready().take_while(|timer| timer.at() == first.at());
         let mut batch = Batch::default();
-        if first.is_recall() {
-            let mut same_time = self.waiting.iter().take_while(|timer| timer.at() == first.at()).peekable();
-            while let Some(recall) = same_time.next_if(|timer| timer.is_recall()) {
-                batch.recalls.push(recall);
-            }
-            batch.messages.extend(same_time.by_ref().take(messages_max));
-            batch.recalls_end = same_time.next().is_none();
-            return Some(batch);
+        batch.recalls.extend(same_time().take_while(|timer| timer.is_recall()));
+        if batch.recalls.is_empty() {
+            let due = ready().take_while(|timer| timer.at() <= now && !timer.is_recall());
+            batch.messages.extend(due.take(messages_max));
+        } else {
+            let mut messages = same_time().filter(|timer| !timer.is_recall());
+            batch.messages.extend(messages.by_ref().take(messages_max));
+            batch.recalls_end = messages.next().is_none() && !self.has_postponed(first.at(), now);
         }
-        let due = self.waiting.iter().take_while(|timer| timer.at() <= now && !timer.is_recall());
-        batch.messages.extend(due.take(messages_max));
         Some(batch)
+    }
+
+    /// The first that is not left out; a recall is, while all that it could recall are.
+    fn first_ready(&self, now: Millis) -> Option<Timer> {
+        let is_left_out = |timer: Timer| {
+            self.is_postponed(timer, now) || timer.is_recall() && self.has_postponed(timer.at(), now)
+        };
+        self.waiting.iter().find(|timer| !is_left_out(*timer))
+    }
+
+    fn is_postponed(&self, timer: Timer, now: Millis) -> bool {
+        self.postponed.get(&timer).is_some_and(|until| *until > now)
+    }
+
+    /// Whether a timer of this time is left out.
+    fn has_postponed(&self, at: Millis, now: Millis) -> bool {
+        self.postponed.range(Timer(at, 0)..=Timer(at, u64::MAX)).any(|(_, until)| *until > now)
     }
 }
 
@@ -156,6 +187,36 @@ mod tests {
         timers.finish(Timer::message(10, 1));
         assert_eq!(timers.due(20, 9).unwrap().messages, messages(&[(20, 2), (20, 3)]));
         assert_eq!((timers.len(), timers.next()), (3, 4));
+    }
+
+    #[test]
+    fn what_cannot_be_read_holds_nothing_up() {
+        let mut timers = Timers::default();
+        let [lost, next, last] = messages(&[(10, 0), (10, 1), (90, 2)])[..] else { unreachable!() };
+        [lost, next, last].into_iter().for_each(|timer| timers.see(timer));
+        timers.postpone(lost, 50);
+        assert_eq!((timers.deadline(), timers.due(20, 9).unwrap().messages), (Some(10), vec![next]));
+        timers.finish(next);
+        assert_eq!((timers.deadline(), timers.due(49, 9)), (Some(50), None));
+        assert_eq!(timers.due(50, 9).unwrap().messages, [lost]);
+        assert_eq!(timers.len(), 2, "it goes on waiting");
+        timers.finish(lost);
+        assert_eq!((timers.deadline(), timers.len()), (Some(90), 1));
+    }
+
+    #[test]
+    fn a_recall_waits_for_what_it_could_recall() {
+        let mut timers = Timers::default();
+        let [lost, next] = messages(&[(10, 0), (10, 1)])[..] else { unreachable!() };
+        let recall = Timer::recall(10, 2);
+        [lost, next, recall].into_iter().for_each(|timer| timers.see(timer));
+        timers.postpone(lost, 50);
+        let batch = timers.due(20, 9).unwrap();
+        assert_eq!(batch, Batch { recalls: vec![recall], messages: vec![next], recalls_end: false });
+        timers.finish(next);
+        assert_eq!((timers.deadline(), timers.due(49, 9)), (Some(50), None));
+        let batch = timers.due(50, 9).unwrap();
+        assert_eq!(batch, Batch { recalls: vec![recall], messages: vec![lost], recalls_end: true });
     }
 
     #[test]

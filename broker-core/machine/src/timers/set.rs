@@ -47,10 +47,6 @@ impl Set {
         self.0.iter().flat_map(|(shared, keys)| keys.iter().map(|key| join(*shared, *key)))
     }
 
-    pub(super) fn first(&self) -> Option<Timer> {
-        self.iter().next()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.0.values().map(BTreeSet::len).sum()
     }
@@ -169,7 +165,7 @@ mod tests {
         timers.iter().rev().for_each(|timer| set.insert(*timer));
         assert!(set.iter().eq(timers.iter().copied()));
         assert_eq!(set, timers.iter().copied().collect());
-        assert_eq!((set.len(), set.first()), (timers.len(), timers.first().copied()));
+        assert_eq!((set.len(), set.iter().next()), (timers.len(), timers.first().copied()));
         set.retain(|timer| !timer.is_recall());
         assert_eq!(set.len(), timers.len() / 2);
         for timer in &timers {
