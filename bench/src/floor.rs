@@ -113,6 +113,7 @@ fn handle(
         queue_offset: 1,
         transaction_id: None,
         recall_handle: None,
+        batch_unique_id: None,
     };
     let code = ResponseCode::Success;
     halley_wire::encode_reply(replies, frame.serialize, code, frame.opaque, None, &answer.fields(), b"");

@@ -39,6 +39,9 @@ pub const LITE_WILDCARD: &str = "lite.sub.wildcard";
 /// The group attribute that says how many of 100 pops go by priority.
 pub const PRIORITY_FACTOR: &str = "priority.factor";
 
+/// How the queues of a topic count batches.
+const QUEUE_TYPE: &str = "queue.type";
+
 /// The topic attribute that says what becomes of old messages.
 const CLEANUP_POLICY: &str = "cleanup.policy";
 
@@ -68,7 +71,7 @@ enum Values {
 
 /// Attributes of topics.
 pub const OF_TOPICS: &[Attribute] = &[
-    Attribute::new("queue.type", false, Values::OneOf(&["BatchCQ", "SimpleCQ"])),
+    Attribute::new(QUEUE_TYPE, false, Values::OneOf(&["BatchCQ", "SimpleCQ"])),
     Attribute::new(CLEANUP_POLICY, false, Values::OneOf(&["COMPACTION", "DELETE"])),
     Attribute::new(
         MESSAGE_TYPE,
@@ -91,8 +94,10 @@ pub const OF_GROUPS: &[Attribute] = &[
     Attribute::new(LITE_WILDCARD, true, Values::Text),
 ];
 
-/// Values that mean something which is not built: a topic or group that asks for it is refused.
-const NOT_BUILT: &[(&str, &str)] = &[("queue.type", "BatchCQ")];
+/// Whether a batch sent to the topic is one message to its producer (`QueueTypeUtils.isBatchCq`, 5.5).
+pub fn takes_inner_batches(attributes: &Attributes) -> bool {
+    attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == "BatchCQ")
+}
 
 /// Whether of the topic's messages only the newest of each key count (`CleanupPolicyUtils`, 5.5).
 pub fn is_compacted(attributes: &Attributes) -> bool {
@@ -187,9 +192,6 @@ pub fn alter(
             continue;
         }
         attribute.verify(value)?;
-        if NOT_BUILT.contains(&(name, value)) {
-            return error(format!("{name}={value} is not supported yet"));
-        }
         altered.insert(name.to_owned(), value.clone());
     }
     Ok(altered)
@@ -234,7 +236,8 @@ mod tests {
             refused(Some(&created), "-reserve.time"),
             "attempt to delete a nonexistent key: reserve.time"
         );
-        assert_eq!(refused(None, "+queue.type=BatchCQ"), "queue.type=BatchCQ is not supported yet");
+        assert!(takes_inner_batches(&change(None, "+queue.type=BatchCQ").unwrap()));
+        assert!(!takes_inner_batches(&created));
         assert!(
             is_compacted(&change(None, "+cleanup.policy=COMPACTION").unwrap()) && !is_compacted(&created)
         );

@@ -92,6 +92,7 @@ impl Replies<'_> {
                 queue_offset: queue_offset as i64,
                 transaction_id: None,
                 recall_handle: None,
+                batch_unique_id: None,
             },
             end,
         };

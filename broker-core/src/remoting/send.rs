@@ -245,10 +245,15 @@ impl Sends<'_> {
         if send.oneway {
             return;
         }
+        let unique_id = property::get(properties, property::UNIQUE_KEY);
+        // RocketMQ stores such a batch as one record, and consumers take it apart. Here each message has a record of its own,
+        // which consumers do not notice; only its producer hears of one message.
+        let inner_batch = send.header.batch && attributes::takes_inner_batches(&send.topic.attributes);
+        let batch_unique_id = unique_id.filter(|_| inner_batch);
         let id = &mut session.state.sends.id;
         id.clear();
         id::push_offset_id(id, self.identity.address, first.log_offset);
-        for placed in others {
+        for placed in others.iter().filter(|_| batch_unique_id.is_none()) {
             id.push(',');
             id::push_offset_id(id, self.identity.address, placed.log_offset);
         }
@@ -260,8 +265,9 @@ impl Sends<'_> {
             message_id: id.as_str().into(),
             queue_id,
             queue_offset,
-            transaction_id: property::get(properties, property::UNIQUE_KEY).map(Into::into),
+            transaction_id: unique_id.map(Into::into),
             recall_handle: self.recall_handle(send, properties).map(Into::into),
+            batch_unique_id: batch_unique_id.map(Into::into),
         };
         let encode = |out: &mut BytesMut| {
             answer(out, send.request, ResponseCode::Success, None, &response.fields(), b"");

@@ -98,6 +98,7 @@ fn answering(serialize: Serialize) {
             queue_offset: black_box(123_456),
             transaction_id: None,
             recall_handle: None,
+            batch_unique_id: None,
         };
         encode_reply(&mut out, serialize, ResponseCode::Success, 77, None, &response.fields(), &[]);
         out.len()

@@ -84,11 +84,13 @@ pub struct SendMessageResponse<'a> {
     pub transaction_id: Option<Cow<'a, str>>,
     /// By which a timer message can be taken back, see [`crate::RecallHandle`].
     pub recall_handle: Option<Cow<'a, str>>,
+    /// The unique id of a batch that is one message to its producer.
+    pub batch_unique_id: Option<Cow<'a, str>>,
 }
 
 impl<'a> SendMessageResponse<'a> {
     /// The ext fields, with [`SEND_FIELDS`].
-    pub fn fields(&self) -> [ExtField<'_>; 7] {
+    pub fn fields(&self) -> [ExtField<'_>; 8] {
         let [region, trace] = SEND_FIELDS;
         [
             ("msgId", ExtValue::Text(&self.message_id)),
@@ -96,6 +98,7 @@ impl<'a> SendMessageResponse<'a> {
             ("queueOffset", self.queue_offset.into()),
             ("transactionId", self.transaction_id.as_deref().into()),
             ("recallHandle", self.recall_handle.as_deref().into()),
+            ("batchUniqId", self.batch_unique_id.as_deref().into()),
             region,
             trace,
         ]
@@ -103,14 +106,15 @@ impl<'a> SendMessageResponse<'a> {
 
     /// Reads a reply to a send.
     pub fn decode(ext: &Ext<'a>) -> Result<Self, HeaderError> {
-        let [id, queue, offset, transaction, recall] =
-            ext.pick(["msgId", "queueId", "queueOffset", "transactionId", "recallHandle"]);
+        let [id, queue, offset, transaction, recall, batch] =
+            ext.pick(["msgId", "queueId", "queueOffset", "transactionId", "recallHandle", "batchUniqId"]);
         Ok(Self {
             message_id: id.text()?,
             queue_id: queue.i32()?,
             queue_offset: offset.i64()?,
             transaction_id: transaction.text_opt(),
             recall_handle: recall.text_opt(),
+            batch_unique_id: batch.text_opt(),
         })
     }
 }

@@ -150,9 +150,6 @@ const BY_DESIGN: &[Row] = &[
 
 /// These are to become the same.
 const KNOWN: &[Row] = &[
-    At("topics/attributes", "", "attributes are not served yet"),
-    At("topics/delete an attribute", "", "attributes are not served yet"),
-    At("*", "ext.transactionId", "a message without a unique key is given one by RocketMQ"),
     At(
         "transactions/is there",
         "body.*.properties.TRANSACTION_CHECK_TIMES",

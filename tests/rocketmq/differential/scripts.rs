@@ -15,6 +15,7 @@ pub(crate) fn all() -> Vec<Script> {
         script("send", send()),
         script("empty-body", empty_body()),
         script("batch", batch()),
+        script("inner-batch", inner_batch()),
         script("delay", delay()),
         script("recall", recall()),
         script("send-back", send_back()),
@@ -173,6 +174,21 @@ fn send() -> Vec<Step> {
 /// A message without a body, on a topic of its own, as its offsets differ from then on.
 fn empty_body() -> Vec<Step> {
     vec![create().into(), ask(310, "empty body", SEND).into()]
+}
+
+/// Batches that are one message to their producer.
+fn inner_batch() -> Vec<Step> {
+    let two = batch_of(&[("a", "UNIQ_KEY\x01u1\x02"), ("bb", "UNIQ_KEY\x01u2\x02")]);
+    let send = |name: &str, properties: &str| {
+        ask(320, name, SEND).with("m=true").with(&format!("i={properties}")).bytes(two.clone())
+    };
+    vec![
+        create().with("attributes=+queue.type=BatchCQ").into(),
+        send("one message", "UNIQ_KEY\x01outer\x02").into(),
+        send("not without a unique key", "").into(),
+        send_one("single", "a").into(),
+        ask(30, "where the queue ends", QUEUE).into(),
+    ]
 }
 
 /// 320, and 310 that says it is a batch.

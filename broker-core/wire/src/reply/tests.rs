@@ -37,6 +37,7 @@ fn typed_replies_come_back() {
         queue_offset: i64::MAX,
         transaction_id: None,
         recall_handle: None,
+        batch_unique_id: None,
     };
     let pull = PullMessageResponse {
         offset_delta: Some(1000),
