@@ -6,7 +6,9 @@
 use crate::{admin, commands::Error};
 use halley_backend::Backend;
 use halley_bridge::Bridge;
-use halley_broker::{Broker, Durability, NameServer, Options, Recovery, Tls, TlsFiles, TlsMode};
+use halley_broker::{
+    Broker, Durability, NameServer, Options, Recovery, RetentionPolicy, Tls, TlsFiles, TlsMode, Watermarks,
+};
 use halley_connector_http as http;
 use halley_ingress::{IngressMetrics, Limits};
 use halley_rules::{Config, config};
@@ -315,9 +317,17 @@ async fn open(
             config::Durability::Os => Durability::Os,
             config::Durability::Sync => Durability::Sync,
         },
+        segment_bytes: server.segment_bytes,
+        retention: retention(&server.retention),
     };
     // Recovery reads the disk.
     Ok(tokio::task::spawn_blocking(move || Broker::open(options)).await??)
+}
+
+fn retention(section: &config::Retention) -> RetentionPolicy {
+    let config::Retention { age_ms, size, clean, forced, refuse } = *section;
+    let age = age_ms.map(|age| i64::try_from(age).unwrap_or(i64::MAX));
+    RetentionPolicy { age, size, disk: Watermarks { clean, forced, refuse }, force: true }
 }
 
 /// The certificate is read, or made, before anything is served.

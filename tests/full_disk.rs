@@ -43,7 +43,9 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let mount = tempfile::tempdir().unwrap();
     // Room for two segments of 128 MiB and a little, not for a third.
     let Some(disk) = SmallDisk::mount(mount.path(), "300m") else { return };
-    let mut server = Server::start_in(mount.path(), "");
+    // Nothing goes to make room.
+    let mut server =
+        Server::start_in(mount.path(), "  retention: {disk: {clean: 100%, forced: 100%, refuse: 100%}}\n");
     let body = vec![b'x'; 4_000_000];
     let headers = [
         ("ce-specversion", "1.0"),

@@ -126,6 +126,21 @@ pub(crate) fn not_stored(error: StageError) -> Refusal {
     Refusal::new(code, error.to_string())
 }
 
+/// What a producer hears where the store does not take a message: of a full disk in RocketMQ's words
+/// (`SendMessageProcessor.handlePutMessageResult`, 5.5), `percent` of which is used.
+pub(crate) fn not_sent(error: StageError, percent: u8) -> Refusal {
+    if error != StageError::Full {
+        return not_stored(error);
+    }
+    let used = f64::from(percent) / 100.0;
+    let remark = format!(
+        "service not available now. It may be caused by one of the following reasons: the broker's disk is full \
+         [CL: {used:5.2} CQ: {used:5.2} INDEX: {used:5.2}], messages are put to the slave, message store has been \
+         shut down, etc."
+    );
+    Refusal::new(ResponseCode::ServiceNotAvailable, remark)
+}
+
 /// What was staged before the store stopped may be found by recovery.
 pub(crate) fn stopped_refusal() -> Refusal {
     let remark = "the store stopped, the message may or may not be stored";

@@ -5,7 +5,6 @@ use crate::{
     arrivals::Registration,
     broker::Broker,
     catalog::{self, ChangeError},
-    clock,
     queues::{Ask, Found, Source},
 };
 use bytes::Bytes;
@@ -112,11 +111,8 @@ impl Broker {
             });
         }
         let mut places = Vec::with_capacity(batch.len());
-        let staged = self
-            .appends
-            .log
-            .stage(clock::now())
-            .and_then(|mut staging| staging.append_group(&bodies, &mut places));
+        let staged =
+            self.appends.stage_sent().and_then(|mut staging| staging.append_group(&bodies, &mut places));
         staged.map_err(refused)?;
         let end = places.last().map_or(0, |last| last.log_offset + 1);
         let placed = places.iter().zip(&bodies).map(|(place, body)| Placed {

@@ -28,6 +28,7 @@ use crate::{
     registrar::Registrar,
     remoting::{QUERIES_MAX, Remoting},
     request_modes::RequestModeTable,
+    retention::{self, Retainer, Room},
     server,
     settings::Settings,
     state_writer::StateWriter,
@@ -41,6 +42,7 @@ use halley_machine::{
     delay::{TIMER_TOPIC, Waiting},
     groups::Input,
     pull,
+    retention::Policy as RetentionPolicy,
     state::{STATE_TOPIC, Snapshot, StateRecord, Tables},
     topics::AUTO_CREATE_QUEUES,
     transactions::{CheckPolicy, HALF_TOPIC},
@@ -57,7 +59,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -66,6 +68,9 @@ use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
 };
+
+/// Usual size of a file of the log.
+pub(crate) const SEGMENT_BYTES: u64 = 128 << 20;
 
 /// Whether it is time to compact is looked at this often.
 const COMPACTION_NAP: Duration = Duration::from_millis(500);
@@ -87,6 +92,10 @@ pub struct Options {
     pub address: SocketAddr,
     /// When a record counts as stored.
     pub durability: Durability,
+    /// Largest size of a file of the log, in bytes: what is old goes by whole files.
+    pub segment_bytes: u64,
+    /// How much of the log is kept.
+    pub retention: RetentionPolicy,
 }
 
 /// Why a broker could not be opened.
@@ -142,12 +151,13 @@ pub struct Broker {
     query_permits: Arc<Semaphore>,
     metrics: Arc<BrokerMetrics>,
     stats: Arc<Stats>,
-    settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
     data: Arc<Path>,
     /// Keeps RocketMQ's broker out of its store.
     #[expect(dead_code, reason = "it is held, not used")]
     java: Option<Arc<JavaStore>>,
     pub(crate) housekeeping: Arc<Housekeeping<RealDisk>>,
+    pub(crate) retainer: Arc<Retainer<RealDisk>>,
     threads: Arc<Threads>,
 }
 
@@ -162,11 +172,12 @@ struct Threads {
 impl Broker {
     /// Opens the store (blocking while it recovers), folds the broker's state from it, and starts the log's thread.
     pub fn open(options: Options) -> Result<(Self, Recovery), StartError> {
-        let Options { data, cluster, name, id, name_server, address, durability } = options;
+        let Options { data, cluster, name, id, name_server, address, durability, segment_bytes, retention } =
+            options;
         let identity = Identity { cluster: cluster.into(), name: name.into(), id, address };
         let checks = CheckPolicy::default();
         let OpenStore { opened, writer, java, tables } =
-            open_store(&data, durability, &identity, &checks, Missing::Make)?;
+            open_store(&data, (durability, segment_bytes), &identity, &checks, Missing::Make)?;
         let Tables {
             mut topics,
             mappings,
@@ -174,6 +185,7 @@ impl Broker {
             groups,
             offsets,
             begins,
+            ends: _,
             settings,
             forbidden,
             timers,
@@ -185,7 +197,7 @@ impl Broker {
         } = tables;
         topics.put_own(&identity.cluster, &identity.name);
         let fixed = fixed_settings(&identity, &data, durability);
-        let settings = Arc::new(Settings::new(fixed, settings, writer.clone()));
+        let settings = Arc::new(Settings::new(fixed, settings, retention, writer.clone()));
         let recovered = Recovered { topics, mappings, groups, begins, forbidden };
         let kept = Arc::new(Kept::in_log(kv, namesrv_settings, writer.clone()));
         let names = name_server.then(|| Arc::new(Names::new(kept.clone())));
@@ -252,6 +264,7 @@ impl Broker {
             flusher: opened.flusher,
             keys: opened.keys.clone(),
             rolled,
+            covered: AtomicU64::new(0),
         };
         let lite = Arc::new(LiteTopics::new(
             identity.clone(),
@@ -261,10 +274,22 @@ impl Broker {
             settings.clone(),
             names.clone(),
         ));
+        let housekeeping = Arc::new(housekeeping);
+        let room = Arc::new(Room::new(data.clone()));
+        let retainer = Retainer {
+            house: housekeeping.clone(),
+            retention: opened.retention,
+            compactions: queues.compactions.clone(),
+            settings: settings.clone(),
+            writer: writer.clone(),
+            metrics: metrics.clone(),
+            room: room.clone(),
+            paid: Default::default(),
+        };
         let lookup = Arc::new(Lookup::default());
         let broker = Self {
             identity,
-            appends: Appends::new(opened.log, acks),
+            appends: Appends::new(opened.log, acks, room),
             queues,
             catalog,
             progress,
@@ -286,7 +311,8 @@ impl Broker {
             settings,
             java: java.map(Arc::new),
             data: data.into(),
-            housekeeping: Arc::new(housekeeping),
+            housekeeping,
+            retainer: Arc::new(retainer),
             threads: Arc::new(Threads { stop, log: parking_lot::Mutex::new(Some(thread)), failed }),
         };
         Ok((broker, opened.recovery))
@@ -299,6 +325,20 @@ impl Broker {
     ) -> (halley_machine::timers::Timers, halley_machine::transactions::Transactions) {
         let timers = self.delayed.table().expect("timers are JSON");
         (serde_json::from_str(timers.get()).expect("timers are read again"), self.transactions.table())
+    }
+
+    /// The handles of what waits, for tests.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> (&Delayed, &Transactions) {
+        (&self.delayed, &self.transactions)
+    }
+
+    /// Ends the log's thread and nothing else, as a crash would, for tests.
+    #[cfg(test)]
+    pub(crate) fn stop_log(&self) {
+        self.threads.stop.store(true, Ordering::Release);
+        let thread = self.threads.log.lock().take();
+        thread.expect("the log's thread is stopped once").join().expect("the log's thread does not panic");
     }
 
     /// Serves Remoting clients until `shutdown` turns true, then lets their waiting replies go out.
@@ -356,7 +396,26 @@ impl Broker {
     /// nobody acknowledged. Runs until `shutdown` turns true.
     pub async fn keep_house(&self, shutdown: watch::Receiver<bool>) {
         let reviver = self.reviver();
-        tokio::join!(self.tick(shutdown.clone()), self.compact(shutdown.clone()), reviver.run(shutdown));
+        tokio::join!(
+            self.tick(shutdown.clone()),
+            self.compact(shutdown.clone()),
+            self.retain(shutdown.clone()),
+            reviver.run(shutdown)
+        );
+    }
+
+    /// Removes what is old, again and again.
+    async fn retain(&self, mut shutdown: watch::Receiver<bool>) {
+        while !*shutdown.borrow() {
+            let retainer = self.retainer.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || retainer.run()).await {
+                tracing::error!(%error, "retention failed");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(retention::NAP) => {}
+                _ = shutdown.changed() => return,
+            }
+        }
     }
 
     /// Compacts, again and again.
@@ -518,7 +577,7 @@ pub(crate) struct OpenStore {
 /// Opens the store in a directory, and takes over what RocketMQ left there. Blocks on the disk.
 pub(crate) fn open_store(
     data: &Path,
-    durability: Durability,
+    (durability, segment_bytes): (Durability, u64),
     identity: &Identity,
     checks: &CheckPolicy,
     missing: Missing,
@@ -533,6 +592,7 @@ pub(crate) fn open_store(
     }
     let disk = RealDisk::new(root).map_err(|error| store_error(error.into()))?;
     let mut options = halley_store::Options::new(durability, identity.address);
+    options.segment_bytes = segment_bytes;
     options.foreign = java.as_ref().map(JavaStore::foreign);
     let mut opened = halley_store::open(Arc::new(disk), options, clock::now()).map_err(store_error)?;
     let writer = StateWriter::new(opened.log.clone(), identity.clone());
@@ -554,10 +614,15 @@ fn fold_state<D: Disk>(
 ) -> Result<Tables, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::State(error.to_string());
     let latest = snapshots.latest().map_err(|error: DiskError| failed(&error))?;
-    let snapshot = match &latest {
+    let mut snapshot = match &latest {
         Some(snapshot) => serde_json::from_slice(&snapshot.bytes).map_err(|error| failed(&error))?,
         None => Snapshot::default(),
     };
+    let first = reader.bounds(STATE_TOPIC, 0).map_or(0, |(first, _)| first);
+    if snapshot.next < first {
+        // Between it and the log something is missing; what the log has is all there is.
+        snapshot = Snapshot::default();
+    }
     let Snapshot { next, state, timers, transactions } = snapshot;
     let mut tables = Tables { timers, transactions, ..Tables::default() };
     state.fold(&mut tables);
@@ -587,6 +652,16 @@ fn settle_queues<D: Disk>(tables: &mut Tables, reader: &LogReader<D>, log: &Log)
             reader.begin_at(topic, queue, *begin);
         }
     }
+    for (topic, ends) in tables.ends.iter() {
+        for (queue, end) in (0..).zip(ends).filter(|(_, end)| **end > 0) {
+            log.raise_end(topic, queue, *end);
+            reader.go_on_at(topic, queue, *end);
+        }
+    }
+    // What waited in records that are gone was moved, or is done.
+    let begin = |topic| reader.bounds(topic, 0).map_or(0, |(begin, _)| begin);
+    tables.timers.begin_at(begin(TIMER_TOPIC));
+    tables.transactions.begin_at(begin(HALF_TOPIC));
     tables.offsets.clamp(|topic, queue| reader.bounds(topic, queue).map_or(0, |(_, max)| max));
 }
 

@@ -1,5 +1,6 @@
 //! The topics and groups of this broker, announced to name servers.
 
+mod everything;
 mod static_topics;
 
 pub(crate) use static_topics::{Mapped, StaticError};

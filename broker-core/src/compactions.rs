@@ -7,7 +7,7 @@ use halley_machine::{
     compaction::{Files, Full, Kept, Newest, SPAN_MAX},
     state::{CompactedEnds, StateRecord},
 };
-use halley_model::{QueueId, QueueOffset, RecordView, TopicName, property};
+use halley_model::{LogOffset, QueueId, QueueOffset, RecordView, TopicName, property};
 use halley_store::{IndexEntry, LogReader, ReadError, StageError, disk::Disk};
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -119,6 +119,28 @@ impl Compactions {
             (end > 0).then(|| ((queue.topic.clone(), queue.queue), end))
         };
         queues.filter_map(end).collect()
+    }
+
+    /// Where in the log the first record lies that a compaction topic still shows; `None` where there is none. May block on
+    /// the disk for long.
+    pub(crate) fn first_shown<D: Disk>(&self, reader: &LogReader<D>) -> Result<Option<LogOffset>, ReadError> {
+        let topics: Vec<_> = self.topics.read().keys().cloned().collect();
+        let mut first: Option<LogOffset> = None;
+        let mut found = Vec::with_capacity(1);
+        for topic in topics {
+            for number in 0..reader.queues(&topic) {
+                let Some(queue) = self.queue(&topic, number) else { continue };
+                let Some((begin, _)) = reader.bounds(&topic, number) else { continue };
+                let kept = queue.made(reader, self.bytes_max())?;
+                let shown = kept.run_from(begin).map_or(kept.end().max(begin), |run| run.start);
+                found.clear();
+                reader.lookup(&topic, number, shown, 1, &mut found)?;
+                if let Some(entry) = found.first() {
+                    first = Some(first.map_or(entry.log_offset, |known| known.min(entry.log_offset)));
+                }
+            }
+        }
+        Ok(first)
     }
 
     /// Compacts what was closed since the last time, in all queues. May block on the disk for long.

@@ -1,13 +1,21 @@
 //! Delivers delayed messages when their time has come.
 
-use crate::{clock, follow::follow, light, queues::Queues, settings::Settings, state_writer::StateWriter};
+use crate::{
+    clock,
+    follow::follow,
+    light,
+    queues::Queues,
+    retention::{RetainError, Written},
+    settings::Settings,
+    state_writer::StateWriter,
+};
 use bytes::Bytes;
 use halley_machine::{
     delay::{self, Delivery, TIMER_TOPIC, Waiting},
     state::StateRecord,
     timers::{Batch, Timer, Timers},
 };
-use halley_model::Millis;
+use halley_model::{Millis, QueueOffset, RecordView};
 use halley_store::{ReadError, StageError, disk::RealDisk};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
@@ -18,6 +26,9 @@ const MESSAGES_MAX: usize = 256;
 
 /// About the most bytes delivered as one group; one message at least.
 const BYTES_MAX: usize = 1 << 20;
+
+/// Most messages to be moved that are looked for at once.
+const MOVED_MAX: usize = 1 << 16;
 
 /// Why a record that was seen is not there: somebody took a file away.
 const GONE: &str = "it is no longer in the log: put back the file that held it";
@@ -35,6 +46,8 @@ const RETRY_MS: Millis = 100;
 /// as waiting whose delivery lies before the snapshot's place in the log.
 pub(crate) struct Delayed {
     timers: Mutex<Timers>,
+    /// Held while messages are delivered or moved, so that none is both. Taken before the table's lock.
+    working: Mutex<()>,
     queues: Queues<RealDisk>,
     settings: Arc<Settings>,
     writer: StateWriter,
@@ -56,7 +69,7 @@ impl Delayed {
         settings: Arc<Settings>,
         writer: StateWriter,
     ) -> Self {
-        Self { timers: Mutex::new(timers), queues, settings, writer }
+        Self { timers: Mutex::new(timers), working: Mutex::default(), queues, settings, writer }
     }
 
     /// Takes in what was sent, and delivers what is due; when to come again. Blocks on the disk.
@@ -97,6 +110,7 @@ impl Delayed {
 
     fn deliver_due(&self) -> Result<(), Error> {
         loop {
+            let _alone = self.working.lock();
             let now = clock::now();
             let due = self.timers.lock().due(now, MESSAGES_MAX);
             match due {
@@ -118,6 +132,63 @@ impl Delayed {
         let mut timers = self.timers.lock();
         self.writer.stage_group(&group, now)?;
         state.done_timers.into_iter().for_each(|timer| timers.finish(timer));
+        Ok(())
+    }
+
+    /// Puts what waits and lies before `begin` in the queue into the queue again, each with the record that it does not wait
+    /// where it was, as one group. Adds what it wrote. Blocks on the disk.
+    pub(crate) fn move_before(&self, begin: QueueOffset, written: &mut Written) -> Result<(), RetainError> {
+        let next = self.timers.lock().next();
+        follow(&self.queues.reader, TIMER_TOPIC, next, |record| {
+            self.timers.lock().see(Waiting::of(record).timer())
+        })?;
+        loop {
+            let waiting = self.timers.lock().before(begin, MOVED_MAX);
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            for some in waiting.chunks(MESSAGES_MAX) {
+                self.move_some(some, written)?;
+            }
+        }
+    }
+
+    fn move_some(&self, mut waiting: &[Timer], written: &mut Written) -> Result<(), RetainError> {
+        while !waiting.is_empty() {
+            let _alone = self.working.lock();
+            let (mut records, mut done, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while let Some((timer, rest)) = waiting.split_first()
+                && bytes <= BYTES_MAX
+            {
+                waiting = rest;
+                if !self.timers.lock().waits(*timer) {
+                    continue;
+                }
+                let record = self.read(*timer)?;
+                bytes += record.len();
+                records.push(record);
+                done.push(*timer);
+            }
+            let views: Result<Vec<_>, _> = records.iter().map(|record| RecordView::parse(record)).collect();
+            let views = views.map_err(|error| ReadError::Damaged { at: 0, reason: error.to_string() })?;
+            let mut properties = vec![Vec::new(); views.len()];
+            let again = views
+                .into_iter()
+                .zip(&mut properties)
+                .map(|(view, properties)| Waiting::of(view).again(properties));
+            let again = again.collect::<Option<Vec<_>>>().ok_or(RetainError::Unmovable)?;
+            if again.is_empty() {
+                continue;
+            }
+            let now = clock::now();
+            let state = StateRecord { done_timers: done, ..StateRecord::default() };
+            let encoded = state.encode();
+            let group: Vec<_> = again.into_iter().chain([self.writer.body(&encoded, now)]).collect();
+            let mut timers = self.timers.lock();
+            let end = self.writer.stage_group(&group, now)?;
+            state.done_timers.into_iter().for_each(|timer| timers.finish(timer));
+            written.add(Written { end, bytes: bytes as u64 + encoded.len() as u64 });
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ mod log_files;
 mod under_way;
 
 use crate::{
-    broker::{Missing, OpenStore, StartError, open_store},
+    broker::{Missing, OpenStore, SEGMENT_BYTES, StartError, open_store},
     identity::Identity,
 };
 use consume_queues::ConsumeQueues;
@@ -126,7 +126,8 @@ pub fn to_rocketmq(options: &Options, progress: &mut dyn FnMut(u64, u64)) -> Res
     };
     let checks = CheckPolicy::default();
     let OpenStore { opened, java: _java, tables, .. } =
-        open_store(&options.data, Durability::Os, &identity, &checks, Missing::Refuse).map_err(Box::new)?;
+        open_store(&options.data, (Durability::Os, SEGMENT_BYTES), &identity, &checks, Missing::Refuse)
+            .map_err(Box::new)?;
     let mut export = Export::new(options, &opened.reader)?;
     export.messages(progress)?;
     export.under_way(&tables)?;

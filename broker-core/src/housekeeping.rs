@@ -4,13 +4,13 @@ use crate::{
     catalog::Catalog, delayed::Delayed, kept::Kept, pop::Pops, progress::Progress,
     request_modes::RequestModeTable, transactions::Transactions,
 };
-use halley_machine::state::{STATE_TOPIC, Snapshot, StateRecord};
-use halley_model::LogOffset;
+use halley_machine::state::{BeginState, STATE_TOPIC, Snapshot, StateRecord};
+use halley_model::{LogOffset, QueueOffset, TopicName};
 use halley_store::{Flusher, KeyIndex, Log, LogReader, ReadError, Snapshots, disk::Disk};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -37,6 +37,8 @@ pub(crate) struct Housekeeping<D: Disk> {
     pub(crate) keys: KeyIndex<D>,
     /// Set by the log's thread when a segment was begun.
     pub(crate) rolled: Arc<AtomicBool>,
+    /// State in the log says, or is about to say, where queues go on whose records lie before this.
+    pub(crate) covered: AtomicU64,
 }
 
 impl<D: Disk> Housekeeping<D> {
@@ -84,6 +86,25 @@ impl<D: Disk> Housekeeping<D> {
         self.log.acked() >= end
     }
 
+    /// Where queues go on that have no record at `covered` or behind.
+    pub(crate) fn ends_before(&self, covered: LogOffset) -> Vec<BeginState> {
+        let mut ended: Vec<(TopicName, Vec<QueueOffset>)> = Vec::new();
+        self.reader.each_ended_before(covered, |topic, queue, end| {
+            let is_last = ended.last().is_some_and(|(last, _)| **last == **topic);
+            if !is_last && let Ok(name) = TopicName::known(topic) {
+                ended.push((name, Vec::new()));
+            }
+            match ended.last_mut() {
+                Some((last, queues)) if **last == **topic => {
+                    queues.resize(queue as usize + 1, 0);
+                    queues[queue as usize] = end;
+                }
+                _ => tracing::error!(%topic, queue, end, "a queue has a name that no topic can have"),
+            }
+        });
+        ended.into_iter().map(|(topic, queues)| BeginState::new(topic, queues)).collect()
+    }
+
     /// Writes what is known as a snapshot, so that the next start reads little of the log. A failure costs only that.
     pub(crate) fn snapshot(&self) {
         // Where folding goes on is read before the state, which may then already know more: folding the same records again
@@ -101,6 +122,9 @@ impl<D: Disk> Housekeeping<D> {
             Err(error) => return tracing::warn!(%error, "no snapshot was written"),
         };
         let transactions = self.transactions.table();
+        // What the state records before `next` say of queues is said here.
+        let covered = self.covered.load(Ordering::Acquire).max(self.reader.start());
+        let state = if covered > 0 { state.with_ends(self.ends_before(covered)) } else { state };
         let at = self.log.staged_end();
         if !self.wait_acked(at) {
             tracing::warn!("no snapshot was written, the log is behind");

@@ -3,7 +3,7 @@
 //! Beside a broker they are state records in its log. Alone, the name server has two small files in RocketMQ's own forms,
 //! `kvConfig.json` and `namesrv.properties`, each replaced as a whole.
 
-use crate::state_writer::StateWriter;
+use crate::{retention::Written, state_writer::StateWriter};
 use halley_machine::{
     kv_configs::{KvConfigs, KvState, TooMuch},
     namesrv_settings::{BlackListed, NamesrvSettings},
@@ -139,6 +139,18 @@ impl Kept {
         tables.settings = settings;
         tables.version += 1;
         Ok(keeping)
+    }
+
+    /// Writes all there is into the log once more, where the log is the place.
+    pub(crate) fn log_all(&self) -> Result<Written, StageError> {
+        let Place::Log(writer) = &self.place else { return Ok(Written::default()) };
+        let tables = self.tables.read();
+        let all = StateRecord::default().with_names(&tables.kv, &tables.settings);
+        let mut written = writer.write_pieces(all.kv, |kv| StateRecord { kv, ..StateRecord::default() })?;
+        if !all.namesrv_settings.is_empty() {
+            written.add(writer.write_counted(&StateRecord::namesrv_settings(all.namesrv_settings))?);
+        }
+        Ok(written)
     }
 
     /// Adds all there is to a snapshot of a broker's state.

@@ -45,6 +45,7 @@ mod registrar;
 mod remoting;
 mod request_modes;
 mod requests;
+mod retention;
 mod server;
 mod settings;
 mod state_writer;
@@ -56,6 +57,7 @@ mod transport;
 mod writer;
 
 pub use broker::{Broker, Options, StartError};
+pub use halley_machine::retention::{Policy as RetentionPolicy, Watermarks};
 pub use halley_store::{Durability, Recovery};
 pub use kept::KeptError;
 pub use name_server::NameServer;

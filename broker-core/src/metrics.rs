@@ -38,6 +38,14 @@ pub(crate) struct BrokerMetrics {
     pub(crate) delayed: Gauge,
     /// Transactions not ended.
     pub(crate) transactions: Gauge,
+    /// Where the log begins.
+    pub(crate) log_begin: Gauge,
+    /// Bytes of the log that are there.
+    pub(crate) log_bytes: Gauge,
+    /// Bytes of the log that were removed.
+    pub(crate) removed: Counter,
+    /// How full the disk is, in percent.
+    pub(crate) disk: Gauge,
 }
 
 impl Default for BrokerMetrics {
@@ -57,6 +65,10 @@ impl Default for BrokerMetrics {
             parked: Gauge::default(),
             delayed: Gauge::default(),
             transactions: Gauge::default(),
+            log_begin: Gauge::default(),
+            log_bytes: Gauge::default(),
+            removed: Counter::default(),
+            disk: Gauge::default(),
         }
     }
 }
@@ -104,5 +116,13 @@ impl BrokerMetrics {
         let help = "Delayed messages waiting for their time";
         registry.register("halley_delayed_messages", help, self.delayed.clone());
         registry.register("halley_open_transactions", "Transactions not ended", self.transactions.clone());
+        registry.register("halley_log_begin", "Log offset at which the log begins", self.log_begin.clone());
+        registry.register("halley_log_kept_bytes", "Bytes of the log that are there", self.log_bytes.clone());
+        registry.register(
+            "halley_log_removed_bytes",
+            "Bytes of the log that were removed",
+            self.removed.clone(),
+        );
+        registry.register("halley_disk_used_percent", "How full the disk of the log is", self.disk.clone());
     }
 }

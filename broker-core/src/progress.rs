@@ -126,6 +126,18 @@ impl Progress {
     /// Writes what the log does not hold yet; everything committed before the call is durable when the returned offset
     /// is acknowledged.
     pub(crate) fn flush(&self) -> Result<LogOffset, StageError> {
+        self.flush_counted(&mut 0)
+    }
+
+    /// The next flush writes all that is committed, whether the log has it or not.
+    pub(crate) fn log_all_next(&self) {
+        let mut offsets = self.offsets.lock();
+        let all: Vec<_> = offsets.iter().map(|(key, _)| key.clone()).collect();
+        offsets.mark_dirty(all);
+    }
+
+    /// Flushes, and adds how many bytes that were.
+    pub(crate) fn flush_counted(&self, bytes: &mut u64) -> Result<LogOffset, StageError> {
         let mut logged = self.logged.lock();
         loop {
             let dirty = self.offsets.lock().take_dirty(RECORD_BYTES);
@@ -133,8 +145,11 @@ impl Progress {
                 return Ok(*logged);
             }
             let record = StateRecord::offsets(dirty.iter().map(|(key, committed)| (key, committed)));
-            match self.writer.write(&record) {
-                Ok(end) => *logged = end,
+            match self.writer.write_counted(&record) {
+                Ok(written) => {
+                    *logged = written.end;
+                    *bytes += written.bytes;
+                }
                 Err(error) => {
                     self.offsets.lock().mark_dirty(dirty.into_iter().map(|(key, _)| key));
                     return Err(error);

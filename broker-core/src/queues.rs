@@ -117,6 +117,16 @@ impl<D: Disk> Queues<D> {
 
     /// Looks for records, also those of a compaction topic that do not count any more.
     pub(crate) fn look_whole(&self, ask: &Ask, source: Source) -> Result<Result<Found, Cold>, ReadError> {
+        loop {
+            match self.look_once(ask, source) {
+                // What was found was removed meanwhile: the queue begins later now.
+                Err(ReadError::Outside { log_offset, first, .. }) if log_offset < first => {}
+                looked => return looked,
+            }
+        }
+    }
+
+    fn look_once(&self, ask: &Ask, source: Source) -> Result<Result<Found, Cold>, ReadError> {
         let (min, max) = self.bounds(&ask.topic, ask.queue);
         let position = pull::position(ask.offset, min, max);
         if let Some((answer, remark, next)) = pull::unreadable(position, ask.offset, min, max) {
@@ -134,7 +144,9 @@ impl<D: Disk> Queues<D> {
             }
         };
         Ok(found.map(|taken| {
-            let next = ask.offset.max(min) + taken.looked_at as u64;
+            // Retention may have moved the queue's begin meanwhile.
+            let last = taken.looked_at.checked_sub(1).and_then(|last| entries.get(last));
+            let next = last.map_or(ask.offset.max(min), |last| last.queue_offset + 1);
             let (answer, remark) = match taken.records {
                 0 => (Answer::RetryImmediately, "NO_MATCHED_MESSAGE"),
                 _ => (Answer::Found, "FOUND"),

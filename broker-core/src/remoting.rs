@@ -256,9 +256,13 @@ impl Remoting {
             BrokerCode::GetBrokerConfig => self.figures().settings(frame, session),
             BrokerCode::UpdateBrokerConfig => self.figures().change_settings(frame, session),
             BrokerCode::GetBrokerHaStatus => self.figures().replication(frame, session),
+            BrokerCode::DeleteExpiredCommitLog => {
+                self.appends.room.ask();
+                succeed(frame, session, &[], b"");
+                Ok(())
+            }
             BrokerCode::CleanExpiredConsumeQueue
             | BrokerCode::CleanUnusedTopic
-            | BrokerCode::DeleteExpiredCommitLog
             | BrokerCode::NotifyMinBrokerIdChange
             | BrokerCode::PopRollback
             | BrokerCode::ResetMasterFlushOffset => {

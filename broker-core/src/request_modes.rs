@@ -1,6 +1,6 @@
 //! How groups get topics' messages, kept in the log.
 
-use crate::state_writer::StateWriter;
+use crate::{retention::Written, state_writer::StateWriter};
 use halley_machine::{
     request_modes::{RequestMode, RequestModes},
     state::StateRecord,
@@ -30,6 +30,13 @@ impl RequestModeTable {
         let mut modes = self.modes.write();
         let Some(before) = modes.put(mode.clone()) else { return Ok(0) };
         self.writer.write(&StateRecord::request_mode(&mode)).inspect_err(|_| modes.restore(&mode, before))
+    }
+
+    /// Writes all modes into the log once more.
+    pub(crate) fn log_all(&self) -> Result<Written, StageError> {
+        let modes = self.modes.read();
+        let all = modes.all().cloned().collect();
+        self.writer.write_pieces(all, |request_modes| StateRecord { request_modes, ..StateRecord::default() })
     }
 
     /// Looks at all modes.

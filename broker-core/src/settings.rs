@@ -1,7 +1,13 @@
 //! Settings of the broker that can be changed while it runs (requests 25 and 26), and those that can only be looked at.
 
-use crate::{changes::Changes, state_writer::StateWriter};
-use halley_machine::{compaction::FileSizes, pull, state::StateRecord, transactions::CheckPolicy};
+use crate::{changes::Changes, retention::Written, state_writer::StateWriter};
+use halley_machine::{
+    compaction::FileSizes,
+    pull,
+    retention::{Policy, Watermarks},
+    state::StateRecord,
+    transactions::CheckPolicy,
+};
 use halley_model::{DataVersion, LogOffset, Permission};
 use halley_store::StageError;
 use parking_lot::Mutex;
@@ -13,6 +19,8 @@ use std::{
 
 /// Settings that nobody may change from outside (`AdminBrokerProcessor.initConfigBlackList`, 5.5).
 const BLACK_LIST: [&str; 3] = ["brokerConfigPath", "rocketmqHome", "configBlackList"];
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
 
 /// Settings that are on or off, in the order of [`FLAGS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +49,12 @@ pub(crate) enum Flag {
     MultiDispatch,
     /// There are at most so many light queues as [`Number::LightQueuesMax`] says.
     LightQuota,
+    /// On a disk that is too full the oldest messages go, however young they are.
+    CleanForcibly,
 }
 
 /// Names and defaults (`BrokerConfig`, `MessageStoreConfig`, 5.5).
-const FLAGS: [(Flag, &str, bool); 12] = [
+const FLAGS: [(Flag, &str, bool); 13] = [
     (Flag::AutoCreateTopics, "autoCreateTopicEnable", true),
     (Flag::AutoCreateGroups, "autoCreateSubscriptionGroup", true),
     (Flag::MixedTypes, "enableMixedMessageType", false),
@@ -57,6 +67,7 @@ const FLAGS: [(Flag, &str, bool); 12] = [
     (Flag::LightQueues, "enableLmq", false),
     (Flag::MultiDispatch, "enableMultiDispatch", false),
     (Flag::LightQuota, "enableLmqQuota", false),
+    (Flag::CleanForcibly, "cleanFileForciblyEnable", true),
 ];
 
 /// Settings that are numbers, in the order of [`NUMBERS`].
@@ -100,13 +111,21 @@ pub(crate) enum Number {
     CompactionIndexBytes,
     /// What a compaction may take of memory for keys, in bytes.
     OffsetMapBytes,
+    /// Messages are kept for so many hours.
+    ReservedHours,
+    /// Above this part of the disk, in percent, what is too old goes whatever it costs.
+    DiskCleanPercent,
+    /// Above this part the oldest goes, however young it is.
+    DiskForcedPercent,
+    /// Above this part producers are refused.
+    DiskRefusePercent,
 }
 
 /// More than this nobody can make of [`Number::PullRecordsMax`]: so many index entries a pull may have to look up.
 const PULL_RECORDS_LIMIT: i64 = 16_384;
 
 /// Names and defaults (`BrokerConfig`, `MessageStoreConfig`, 5.5), and the range.
-const NUMBERS: [(Number, &str, i64, std::ops::RangeInclusive<i64>); 19] = [
+const NUMBERS: [(Number, &str, i64, std::ops::RangeInclusive<i64>); 23] = [
     (
         Number::PullRecordsMax,
         "maxTransferCountOnMessageInMemory",
@@ -136,6 +155,10 @@ const NUMBERS: [(Number, &str, i64, std::ops::RangeInclusive<i64>); 19] = [
     (Number::CompactionLogBytes, "compactionMappedFileSize", 100 << 20, 1..=i32::MAX as i64),
     (Number::CompactionIndexBytes, "compactionCqMappedFileSize", 10 << 20, 1..=i32::MAX as i64),
     (Number::OffsetMapBytes, "maxOffsetMapSize", 100 << 20, 1..=i32::MAX as i64),
+    (Number::ReservedHours, "fileReservedTime", 72, 1..=1_000_000),
+    (Number::DiskCleanPercent, "diskMaxUsedSpaceRatio", 75, 10..=95),
+    (Number::DiskForcedPercent, "diskSpaceCleanForciblyRatio", 85, 30..=100),
+    (Number::DiskRefusePercent, "diskSpaceWarningLevelRatio", 90, 35..=100),
 ];
 
 /// The broker's settings, under RocketMQ's names.
@@ -145,6 +168,8 @@ pub(crate) struct Settings {
     numbers: [AtomicI64; NUMBERS.len()],
     /// What was changed, held while a change is logged.
     changed: Mutex<BTreeMap<String, String>>,
+    /// What of the log is kept, before anything was changed.
+    retention: Policy,
     /// What cannot be changed.
     fixed: BTreeMap<&'static str, String>,
     changes: Changes,
@@ -183,9 +208,11 @@ impl Settings {
     pub(crate) fn new(
         fixed: BTreeMap<&'static str, String>,
         changed: BTreeMap<String, String>,
+        retention: Policy,
         writer: StateWriter,
     ) -> Self {
         let settings = Self {
+            retention,
             permission: AtomicU8::new(Permission::READ_WRITE.0),
             flags: FLAGS.map(|(_, _, default)| AtomicBool::new(default)),
             numbers: NUMBERS.map(|(_, _, default, _)| AtomicI64::new(default)),
@@ -194,6 +221,15 @@ impl Settings {
             changes: Changes::default(),
             writer,
         };
+        let hours = retention.age.map_or(1_000_000, |age| (age.saturating_add(HOUR_MS - 1) / HOUR_MS).max(1));
+        for (number, value) in [
+            (Number::ReservedHours, hours),
+            (Number::DiskCleanPercent, retention.disk.clean.into()),
+            (Number::DiskForcedPercent, retention.disk.forced.into()),
+            (Number::DiskRefusePercent, retention.disk.refuse.into()),
+        ] {
+            settings.numbers[number as usize].store(value, Ordering::Relaxed);
+        }
         for (name, value) in &changed {
             // A setting that an older release had is skipped.
             if let Ok(change) = settings.check(name, value) {
@@ -285,6 +321,28 @@ impl Settings {
     /// What a compaction may take of memory for keys (`maxOffsetMapSize`).
     pub(crate) fn offset_map_bytes(&self) -> usize {
         usize::try_from(self.number(Number::OffsetMapBytes)).unwrap_or(usize::MAX)
+    }
+
+    /// What of the log is kept: what the configuration file says, but what was changed since.
+    pub(crate) fn retention(&self) -> Policy {
+        let hours = self.changed.lock().contains_key("fileReservedTime");
+        let age = if hours { Some(self.number(Number::ReservedHours) * HOUR_MS) } else { self.retention.age };
+        let percent = |number| u8::try_from(self.number(number)).unwrap_or(100);
+        let disk = Watermarks {
+            clean: percent(Number::DiskCleanPercent),
+            forced: percent(Number::DiskForcedPercent),
+            refuse: percent(Number::DiskRefusePercent),
+        };
+        Policy { age, size: self.retention.size, disk, force: self.is(Flag::CleanForcibly) }
+    }
+
+    /// Writes what was changed into the log once more.
+    pub(crate) fn log_all(&self) -> Result<Written, StageError> {
+        let changed = self.changed.lock();
+        if changed.is_empty() {
+            return Ok(Written::default());
+        }
+        self.writer.write_counted(&StateRecord::settings(changed.clone()))
     }
 
     /// Changes settings, all or none. The change is durable when the returned offset is acknowledged.

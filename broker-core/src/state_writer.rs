@@ -1,6 +1,10 @@
 //! Writes the broker's own state to the log.
 
-use crate::{clock, identity::Identity};
+use crate::{
+    clock,
+    identity::Identity,
+    retention::{PER_RECORD, Written},
+};
 use halley_machine::state::{STATE_TOPIC, StateRecord};
 use halley_model::{LogOffset, Millis, RecordBody};
 use halley_store::{Log, Placed, StageError, Staging};
@@ -24,6 +28,49 @@ impl StateWriter {
         let encoded = record.encode();
         let placed = self.log.stage(now)?.append(&self.body(&encoded, now))?;
         Ok(placed.log_offset + 1)
+    }
+
+    /// Stages the record, and tells how long it is, too.
+    pub(crate) fn write_counted(&self, record: &StateRecord) -> Result<Written, StageError> {
+        let now = clock::now();
+        let encoded = record.encode();
+        let placed = self.log.stage(now)?.append(&self.body(&encoded, now))?;
+        Ok(Written { end: placed.log_offset + 1, bytes: encoded.len() as u64 })
+    }
+
+    /// Stages records of so many items each as one may have. Some may be staged where others are refused.
+    pub(crate) fn write_pieces<T: Clone>(
+        &self,
+        items: Vec<T>,
+        record: impl Fn(Vec<T>) -> StateRecord,
+    ) -> Result<Written, StageError> {
+        let mut written = Written::default();
+        for piece in items.chunks(PER_RECORD) {
+            written.add(self.write_piece(piece, &record)?);
+        }
+        Ok(written)
+    }
+
+    /// In halves, where the items are too long for one record.
+    fn write_piece<T: Clone>(
+        &self,
+        items: &[T],
+        record: &impl Fn(Vec<T>) -> StateRecord,
+    ) -> Result<Written, StageError> {
+        match self.write_counted(&record(items.to_vec())) {
+            Err(StageError::Record(_) | StageError::TooLong { .. }) if items.len() > 1 => {
+                let (one, other) = items.split_at(items.len() / 2);
+                let mut written = self.write_piece(one, record)?;
+                written.add(self.write_piece(other, record)?);
+                Ok(written)
+            }
+            done => done,
+        }
+    }
+
+    /// The log.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Stages a record that says something of the log as it is just before the record.

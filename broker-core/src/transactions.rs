@@ -1,13 +1,22 @@
 //! Ends transactions, and asks producers about those that stay open.
 
 use crate::{
-    clock, follow::follow, identity::Identity, light, members::Members, queues::Queues, settings::Settings,
+    clock,
+    follow::follow,
+    identity::Identity,
+    light,
+    members::Members,
+    queues::Queues,
+    retention::{RetainError, Written},
+    settings::Settings,
     state_writer::StateWriter,
 };
 use bytes::{Bytes, BytesMut};
 use halley_machine::{
     state::StateRecord,
-    transactions::{self, Check, Checked, GIVEN_UP_TOPIC, HALF_TOPIC, Transactions as Table, is_too_late},
+    transactions::{
+        self, Check, Checked, GIVEN_UP_TOPIC, HALF_TOPIC, Moved, Transactions as Table, is_too_late,
+    },
 };
 use halley_model::{
     GroupName, LogOffset, Millis, QueueOffset, RecordBody, RecordView, id, property, record::Place,
@@ -19,6 +28,9 @@ use std::sync::Arc;
 
 /// Most transactions asked about before other work is looked at again.
 const CHECKS_MAX: usize = 256;
+
+/// About the most bytes moved as one group; one half message at least.
+const MOVED_BYTES_MAX: usize = 1 << 20;
 
 /// How long to wait after the store refused, or could not be read.
 const RETRY_MS: Millis = 1_000;
@@ -99,8 +111,13 @@ impl Transactions {
         if half.property(property::PRODUCER_GROUP) != Some(&request.producer_group) {
             return Err(EndError::Group);
         }
-        if u64::try_from(request.tran_state_table_offset) != Ok(half.queue_offset()) {
-            return Err(EndError::Offset);
+        let known = u64::try_from(request.tran_state_table_offset).map_err(|_| EndError::Offset)?;
+        {
+            // The producer knows where it was first, or where it was when it was asked.
+            let table = self.table.lock();
+            if table.place(known) != table.place(half.queue_offset()) {
+                return Err(EndError::Offset);
+            }
         }
         // After a power cut another half message may lie where the producer's was.
         let unique = half.property(property::UNIQUE_KEY);
@@ -110,12 +127,12 @@ impl Transactions {
         if !request.from_transaction_check && is_too_late(half, now, &self.settings.check_policy()) {
             return Err(EndError::TooLate);
         }
-        let offset = half.queue_offset();
-        let state = StateRecord { ended_transactions: vec![offset], ..StateRecord::default() }.encode();
         let mut table = self.table.lock();
+        let offset = table.place(half.queue_offset());
         if !table.is_open(offset) {
             return Err(EndError::NotOpen);
         }
+        let state = StateRecord { ended_transactions: vec![offset], ..StateRecord::default() }.encode();
         let end = match request.commit_or_rollback {
             Decision::Commit => {
                 let mut properties = Vec::new();
@@ -129,6 +146,79 @@ impl Transactions {
         };
         table.end(offset);
         Ok(end)
+    }
+
+    /// The half message that a producer knows at this offset of its queue, where it was moved. Blocks on the disk.
+    pub(crate) fn moved(&self, known: i64) -> Option<Bytes> {
+        let known = u64::try_from(known).ok()?;
+        let place = self.table.lock().place(known);
+        if place == known { None } else { self.read(place).ok() }
+    }
+
+    /// Puts what is open and lies before `begin` in the queue into the queue again, with the record that says so, as one
+    /// group. Adds what it wrote. Blocks on the disk.
+    pub(crate) fn move_before(&self, begin: QueueOffset, written: &mut Written) -> Result<(), RetainError> {
+        let (next, policy) = (self.table.lock().next(), self.settings.check_policy());
+        follow(&self.queues.reader, HALF_TOPIC, next, |half| self.table.lock().see(&half, &policy))?;
+        loop {
+            let open = self.table.lock().before(begin, CHECKS_MAX);
+            if open.is_empty() {
+                return Ok(());
+            }
+            let (mut halves, mut bytes) = (Vec::new(), 0);
+            for checked in open {
+                if bytes > MOVED_BYTES_MAX {
+                    break;
+                }
+                let half = self.read(checked.offset)?;
+                bytes += half.len();
+                halves.push((checked.offset, half));
+            }
+            written.add(self.move_some(&halves)?);
+        }
+    }
+
+    fn move_some(&self, halves: &[(QueueOffset, Bytes)]) -> Result<Written, RetainError> {
+        let now = clock::now();
+        let mut table = self.table.lock();
+        let mut staging = self.writer.log().stage(now)?;
+        let first = staging.queue_ends(HALF_TOPIC).first().copied().unwrap_or(0);
+        let mut state = StateRecord::default();
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        for (from, half) in halves {
+            // It may have been ended meanwhile.
+            let Some(checked) = table.open_at(*from) else { continue };
+            let view = RecordView::parse(half).map_err(|error| damaged(*from, error))?;
+            let to = first + group.len() as u64;
+            group.push(RecordBody::of(&view));
+            state.moved_transactions.push(Moved { from: *from, to });
+            state.checked_transactions.push(Checked { offset: to, ..checked });
+            state.ended_transactions.push(*from);
+            bytes += half.len() as u64;
+        }
+        if group.is_empty() {
+            return Ok(Written::default());
+        }
+        let encoded = state.encode();
+        group.push(self.writer.body(&encoded, now));
+        let mut places = Vec::with_capacity(group.len());
+        staging.append_group(&group, &mut places)?;
+        drop(staging);
+        state.moved_transactions.into_iter().for_each(|moved| table.moved(moved));
+        state.checked_transactions.into_iter().for_each(|checked| table.checked(checked));
+        state.ended_transactions.into_iter().for_each(|offset| table.end(offset));
+        let end = places.last().map_or(0, |last| last.log_offset + 1);
+        Ok(Written { end, bytes: bytes + encoded.len() as u64 })
+    }
+
+    /// Writes into the log once more which half messages lie elsewhere than their producers know.
+    pub(crate) fn log_moves(&self) -> Result<Written, StageError> {
+        let table = self.table.lock();
+        self.writer.write_pieces(table.moves(), |moved_transactions| StateRecord {
+            moved_transactions,
+            ..StateRecord::default()
+        })
     }
 
     /// Takes in what was begun, and asks about what stays open; when to come again. Blocks on the disk.

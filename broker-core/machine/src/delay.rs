@@ -44,6 +44,10 @@ pub const DELAY_MS_MAX: Millis = 40 * 24 * 60 * 60 * 1000;
 /// (`HookUtils.handleTimerMessage`, `TimerMessageStore.dequeue`, 5.5).
 const SLOT_MS: Millis = 1000;
 
+/// When a message is due that was put into the queue once more, in milliseconds: its own properties count from when it was
+/// stored.
+const DUE_MS: &str = "HALLEY_DUE_MS";
+
 /// When a message is to be delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
@@ -94,8 +98,13 @@ impl Due {
 
     /// Appends the properties under which a message of `topic` and `queue` waits; nothing where it does not.
     pub fn detour(self, properties: &[u8], topic: &str, queue: QueueId, now: Millis, out: &mut Vec<u8>) {
-        let own =
-            [property::REAL_TOPIC, property::REAL_QUEUE, property::TIMER_OUT_MS, property::TIMER_ENQUEUE_MS];
+        let own = [
+            property::REAL_TOPIC,
+            property::REAL_QUEUE,
+            property::TIMER_OUT_MS,
+            property::TIMER_ENQUEUE_MS,
+            DUE_MS,
+        ];
         let times = [property::TIMER_DELIVER_MS, property::TIMER_DELAY_MS, property::TIMER_DELAY_SEC];
         match self {
             Self::Now => return,
@@ -135,7 +144,9 @@ impl<'a> Waiting<'a> {
     /// What the record says.
     pub fn of(record: RecordView<'a>) -> Self {
         let level = record.property(property::DELAY_LEVEL).and_then(|level| level.parse::<usize>().ok());
+        let again = record.property(DUE_MS).and_then(|at| at.parse().ok());
         let at = match level.filter(|level| *level > 0) {
+            _ if again.is_some() => again.unwrap_or(0),
             Some(level) => record.stored() + LEVELS_MS[level.min(LEVELS_MS.len()) - 1],
             None => {
                 let at = record.property(property::TIMER_OUT_MS).and_then(|at| at.parse().ok()).unwrap_or(0);
@@ -149,6 +160,18 @@ impl<'a> Waiting<'a> {
     pub fn destination(&self) -> Option<(&'a str, QueueId)> {
         let queue = self.record.property(property::REAL_QUEUE)?.parse().ok()?;
         Some((self.record.property(property::REAL_TOPIC)?, queue))
+    }
+
+    /// The record as it is put into the queue once more, to wait for the same time: `properties` holds its properties. `None`
+    /// where they become too long, which only those of a message that waits for a level can, and not for longer than 2 h.
+    pub fn again(&self, properties: &'a mut Vec<u8>) -> Option<RecordBody<'a>> {
+        property::copy_where(self.record.properties(), properties, |key| key != DUE_MS);
+        let level = self.record.property(property::DELAY_LEVEL).is_some();
+        if level || is_by_second(&self.record) {
+            property::push(properties, DUE_MS, &self.at.to_string());
+        }
+        let fits = properties.len() <= property::PROPERTIES_BYTES_MAX;
+        fits.then_some(RecordBody { properties, ..RecordBody::of(&self.record) })
     }
 
     /// Whether a message recalled by `key` is this one (`TimerMessageStore.buildDeleteKey`, 5.5: `topic_key`, from older
@@ -173,6 +196,7 @@ impl<'a> Waiting<'a> {
             property::DELAY_LEVEL => !is_level,
             property::REAL_TOPIC | property::REAL_QUEUE => is_level || !dispatched,
             property::WAIT_STORE => !dispatched,
+            DUE_MS => false,
             _ => true,
         });
         if dispatched {

@@ -21,6 +21,7 @@ pub mod pull;
 pub mod queue_begins;
 pub mod queue_mappings;
 pub mod request_modes;
+pub mod retention;
 pub mod retries;
 pub mod routes;
 pub mod state;

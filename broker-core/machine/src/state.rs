@@ -15,7 +15,7 @@ use crate::{
     taken_over::{Progress, TakenOver},
     timers::{Timer, Timers},
     topics::Topics,
-    transactions::{Checked, Transactions},
+    transactions::{Checked, Moved, Transactions},
 };
 use halley_model::{
     GroupConfig, GroupName, QueueId, QueueMappingDetail, QueueOffset, TopicConfig, TopicName,
@@ -43,6 +43,8 @@ pub struct Tables {
     pub request_modes: RequestModes,
     /// Where queues begin.
     pub begins: QueueBegins,
+    /// Where queues go on of which the log may have no record any more; of the others the log says more.
+    pub ends: QueueBegins,
     /// Settings of the broker that were changed while it ran.
     pub settings: BTreeMap<String, String>,
     /// Topics that groups may not read, see [`GroupForbidden`].
@@ -111,6 +113,12 @@ pub struct StateRecord {
     /// Where queues begin now. They never begin earlier again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub begins: Vec<BeginState>,
+    /// Where queues go on whose records are old and may be removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<BeginState>,
+    /// Half messages that were put into their queue once more, since the old ones are to be removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moved_transactions: Vec<Moved>,
     /// Settings of the broker as they are now.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
@@ -272,6 +280,13 @@ impl StateRecord {
         self
     }
 
+    /// Adds where queues go on whose records are old.
+    #[must_use]
+    pub fn with_ends(mut self, ends: Vec<BeginState>) -> Self {
+        self.ends = ends;
+        self
+    }
+
     /// Adds settings of the broker and what groups may not do.
     #[must_use]
     pub fn with_settings(mut self, settings: BTreeMap<String, String>, forbidden: &Forbidden) -> Self {
@@ -305,6 +320,11 @@ impl StateRecord {
         serde_json::to_vec(self).expect("strings and numbers always make JSON")
     }
 
+    /// Some queues whose records are old go on here, by topic.
+    pub fn ends(ends: Vec<BeginState>) -> Self {
+        Self { ends, ..Self::default() }
+    }
+
     /// Reads a record's body.
     pub fn decode(body: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(body)
@@ -326,6 +346,9 @@ impl StateRecord {
         }
         for BeginState { topic, queues } in &self.begins {
             tables.begins.raise(topic, queues);
+        }
+        for BeginState { topic, queues } in &self.ends {
+            tables.ends.raise(topic, queues);
         }
         tables.settings.extend(self.settings);
         for GroupForbidden { group, topics } in self.forbidden {
@@ -356,6 +379,9 @@ impl StateRecord {
         }
         for timer in self.done_timers {
             tables.timers.finish(timer);
+        }
+        for moved in self.moved_transactions {
+            tables.transactions.moved(moved);
         }
         for checked in self.checked_transactions {
             tables.transactions.checked(checked);

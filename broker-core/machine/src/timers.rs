@@ -123,6 +123,24 @@ impl Timers {
         self.waiting.retain(|timer| range.keeps(timer.offset()));
     }
 
+    /// The queue begins at `begin`: what was waiting before was moved or done, for its record is gone.
+    pub fn begin_at(&mut self, begin: QueueOffset) {
+        self.next = self.next.max(begin);
+        self.waiting.retain(|timer| timer.offset() >= begin);
+        self.early.retain(|timer| timer.offset() >= begin);
+        self.postponed.retain(|timer, _| timer.offset() >= begin);
+    }
+
+    /// Those that wait and lie before `begin` in the queue, at most `max`.
+    pub fn before(&self, begin: QueueOffset, max: usize) -> Vec<Timer> {
+        self.waiting.iter().filter(|timer| timer.offset() < begin).take(max).collect()
+    }
+
+    /// Whether it waits.
+    pub fn waits(&self, timer: Timer) -> bool {
+        self.waiting.contains(timer)
+    }
+
     /// When the next message is due.
     pub fn deadline(&self) -> Option<Millis> {
         let first = self.first_ready(Millis::MIN).map(Timer::at);
@@ -240,6 +258,24 @@ mod tests {
         timers.finish(last.messages[0]);
         timers.finish(recall);
         assert_eq!(timers.due(30, 1), None);
+    }
+
+    #[test]
+    fn what_was_removed_waits_no_more() {
+        let mut timers = Timers::default();
+        messages(&[(10, 0), (30, 1), (20, 2)]).into_iter().for_each(|timer| timers.see(timer));
+        timers.finish(Timer::message(40, 5));
+        assert_eq!(timers.before(2, 9), messages(&[(10, 0), (30, 1)]));
+        assert_eq!(timers.before(2, 1), messages(&[(10, 0)]));
+        assert!(timers.waits(Timer::message(30, 1)) && !timers.waits(Timer::message(31, 1)));
+        timers.begin_at(2);
+        assert_eq!((timers.next(), timers.before(9, 9)), (3, messages(&[(20, 2)])));
+        timers.begin_at(6);
+        assert_eq!(
+            timers,
+            Timers { next: 6, ..Timers::default() },
+            "what was done before its time is forgotten, too"
+        );
     }
 
     #[test]

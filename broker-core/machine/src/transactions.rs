@@ -50,6 +50,21 @@ pub struct Transactions {
     checks: BTreeSet<(Millis, QueueOffset)>,
     /// Ended, but not yet seen: the state may be folded further than the queue.
     early: BTreeSet<QueueOffset>,
+    /// Asked about, but not yet seen.
+    #[serde(default)]
+    checked_early: BTreeMap<QueueOffset, Open>,
+    /// By the offset that a producer knows: where the half message lies now.
+    #[serde(default)]
+    moved: BTreeMap<QueueOffset, QueueOffset>,
+}
+
+/// A half message was put into its queue once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The offset that its producer knows, or was told last.
+    pub from: QueueOffset,
+    /// Where it lies now.
+    pub to: QueueOffset,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -121,11 +136,53 @@ impl Transactions {
             return;
         }
         self.next = offset + 1;
+        let checked = self.checked_early.remove(&offset);
         if !self.early.remove(&offset) {
             let check_at = half.born().saturating_add(immunity(half, policy));
-            self.open.insert(offset, Open { check_at, times: 0 });
-            self.checks.insert((check_at, offset));
+            let open = checked.unwrap_or(Open { check_at, times: 0 });
+            self.open.insert(offset, open);
+            self.checks.insert((open.check_at, offset));
         }
+    }
+
+    /// The queue begins at `begin`: what was open before was moved or ended, for its record is gone.
+    pub fn begin_at(&mut self, begin: QueueOffset) {
+        self.next = self.next.max(begin);
+        self.open.retain(|offset, _| *offset >= begin);
+        self.checks.retain(|(_, offset)| *offset >= begin);
+        self.early.retain(|offset| *offset >= begin);
+        self.checked_early.retain(|offset, _| *offset >= begin);
+        self.moved.retain(|_, to| *to >= begin);
+    }
+
+    /// Those that are open and lie before `begin` in the queue, at most `max`, as they are to be checked.
+    pub fn before(&self, begin: QueueOffset, max: usize) -> Vec<Checked> {
+        let open = self.open.range(..begin).take(max);
+        open.map(|(offset, open)| Checked { offset: *offset, times: open.times, check_at: open.check_at })
+            .collect()
+    }
+
+    /// The one at this offset as it is to be checked, if it is open.
+    pub fn open_at(&self, offset: QueueOffset) -> Option<Checked> {
+        let open = self.open.get(&offset)?;
+        Some(Checked { offset, times: open.times, check_at: open.check_at })
+    }
+
+    /// A half message was put into its queue once more; the old one is to be ended next.
+    pub fn moved(&mut self, moved: Moved) {
+        let Moved { from, to } = moved;
+        self.moved.values_mut().filter(|known| **known == from).for_each(|known| *known = to);
+        self.moved.insert(from, to);
+    }
+
+    /// Where the half message lies now that a producer knows at this offset.
+    pub fn place(&self, offset: QueueOffset) -> QueueOffset {
+        self.moved.get(&offset).copied().unwrap_or(offset)
+    }
+
+    /// All moves of open ones, for the log.
+    pub fn moves(&self) -> Vec<Moved> {
+        self.moved.iter().map(|(from, to)| Moved { from: *from, to: *to }).collect()
     }
 
     /// Whether the half message at `offset` can still be committed or rolled back.
@@ -140,6 +197,8 @@ impl Transactions {
 
     /// The log has it that the transaction was ended.
     pub fn end(&mut self, offset: QueueOffset) {
+        self.moved.retain(|_, to| *to != offset);
+        self.checked_early.remove(&offset);
         if offset >= self.next {
             self.early.insert(offset);
         } else if let Some(open) = self.open.remove(&offset) {
@@ -171,6 +230,10 @@ impl Transactions {
     /// The producer was asked, and will be again; also found in the log.
     pub fn checked(&mut self, checked: Checked) {
         let Checked { offset, times, check_at } = checked;
+        if offset >= self.next {
+            self.checked_early.insert(offset, Open { check_at, times });
+            return;
+        }
         let Some(open) = self.open.get_mut(&offset) else { return };
         self.checks.remove(&(open.check_at, offset));
         *open = Open { check_at, times };
@@ -282,6 +345,39 @@ mod tests {
         }
         assert_eq!(times, [7_000, 37_000, 97_000, 197_000]);
         assert!(open.is_empty());
+    }
+
+    #[test]
+    fn a_moved_half_message_is_found_where_it_was() {
+        let mut open = Transactions::default();
+        see(&mut open, 0, b"");
+        see(&mut open, 1, b"");
+        open.checked(Checked { offset: 0, times: 2, check_at: 50_000 });
+        let old = open.before(1, 9);
+        assert_eq!(old, [Checked { offset: 0, times: 2, check_at: 50_000 }]);
+        // As the move is folded: live before the queue is, after a restart behind it.
+        for seen_first in [true, false] {
+            let mut open = open.clone();
+            if seen_first {
+                see(&mut open, 2, b"");
+            }
+            open.moved(Moved { from: 0, to: 2 });
+            open.end(0);
+            open.checked(Checked { offset: 2, ..old[0] });
+            see(&mut open, 2, b"");
+            assert_eq!((open.place(0), open.place(1), open.times(2)), (2, 1, 2));
+            assert!(open.is_open(2) && !open.is_open(0) && open.before(2, 9).len() == 1);
+            open.begin_at(1);
+            // Once more, and further.
+            open.moved(Moved { from: 2, to: 3 });
+            open.end(2);
+            see(&mut open, 3, b"");
+            assert_eq!((open.place(0), open.place(2), open.moves().len()), (3, 3, 2));
+            open.end(3);
+            assert_eq!((open.place(0), open.moves().len()), (0, 0), "an ended one needs no way");
+            open.begin_at(4);
+            assert_eq!(open, Transactions { next: 4, ..Transactions::default() });
+        }
     }
 
     #[test]

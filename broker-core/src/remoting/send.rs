@@ -10,10 +10,9 @@ use super::{
     static_topics::{lead, not_leader},
 };
 use crate::{
-    answers::{Refusal, answer, not_stored, request_of},
+    answers::{Refusal, answer, not_sent, not_stored, request_of},
     appends::Appends,
     catalog::{self, Catalog, ChangeError, Mapped},
-    clock,
     held::RequestId,
     identity::Identity,
     light,
@@ -178,7 +177,7 @@ impl Sends<'_> {
     pub(super) fn stage(&self, batch: Batch<'_>, session: &mut BrokerSession) {
         let Batch { sends, properties } = batch;
         if !sends.is_empty() {
-            match self.appends.log.stage(clock::now()) {
+            match self.appends.stage_sent() {
                 Ok(mut staging) => {
                     let mut tally = Tally::default();
                     for send in &sends {
@@ -190,7 +189,7 @@ impl Sends<'_> {
                     tally.tell(self.stats);
                 }
                 Err(error) => {
-                    let refusal = not_stored(error);
+                    let refusal = not_sent(error, self.appends.room.percent());
                     for send in &sends {
                         self.refuse(send, &refusal, session);
                     }

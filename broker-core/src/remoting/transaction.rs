@@ -19,7 +19,9 @@ impl TransactionRequests<'_> {
         let header = EndTransaction::decode(&frame.ext)?.into_owned();
         let transactions = self.transactions.clone();
         self.stored.act_on(header.commit_log_offset, frame, session, move |half| {
-            let half = half.map_err(|_| refusal(EndError::NotOpen))?;
+            // It may have been moved before the oldest part of the log was removed.
+            let half = half.ok().or_else(|| transactions.moved(header.tran_state_table_offset));
+            let half = half.ok_or_else(|| refusal(EndError::NotOpen))?;
             let half = RecordView::parse(&half)?;
             transactions.end(&header, &half).map_err(refusal)
         })

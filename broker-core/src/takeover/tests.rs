@@ -89,6 +89,8 @@ fn open(data: &Path) -> Result<Broker, crate::StartError> {
         name_server: false,
         address: "127.0.0.1:10911".parse().unwrap(),
         durability: Durability::Os,
+        segment_bytes: crate::broker::SEGMENT_BYTES,
+        retention: Default::default(),
     };
     Broker::open(options).map(|(broker, _)| broker)
 }

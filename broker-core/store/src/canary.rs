@@ -21,11 +21,13 @@ pub enum Canary {
     RenameUnsynced,
     /// Recovery takes records into their own queues alone, and not into the light ones.
     LightQueuesForgotten,
+    /// Old segments are removed before it is durable where the log begins.
+    RemovedBeforeMark,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AckBeforeSync,
         Self::SyncErrorIgnored,
         Self::TailCrcSkipped,
@@ -34,5 +36,6 @@ impl Canary {
         Self::IndexAheadOfLog,
         Self::RenameUnsynced,
         Self::LightQueuesForgotten,
+        Self::RemovedBeforeMark,
     ];
 }

@@ -145,7 +145,7 @@ pub(crate) fn write_sidecar<D: Disk>(disk: &D, segments: &Segments<D>, owed: &Ow
     let Owed { subject, queues } = owed;
     let sidecar = sidecar::write(disk, subject, queues)?;
     let number = segments.number_of(subject.base);
-    let first = segments.at(number).sidecar.set(sidecar).is_ok();
+    let first = segments.at(number).is_some_and(|segment| segment.sidecar.set(sidecar).is_ok());
     assert!(first, "a segment is sealed once");
     // Readers are sent to the sidecar only now that it is there.
     let (end, mut place) = (subject.base + subject.length, 0);

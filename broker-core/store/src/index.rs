@@ -99,6 +99,8 @@ pub(crate) struct Run {
 pub(crate) enum Slice {
     /// Nothing: no such queue, or it has no record at or behind the offset.
     Nothing,
+    /// The record at the offset is removed: ask where the queue begins now.
+    Gone,
     /// Entries were added to the caller's list.
     Added,
     /// The next entries are in this run of a sidecar.
@@ -128,8 +130,19 @@ impl Queues {
 }
 
 impl Queue {
-    fn is_unused(&self) -> bool {
+    /// Whether it has no record; it may have had some.
+    fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Whether it never had a record.
+    fn is_unused(&self) -> bool {
+        self.is_empty() && self.recent_first == 0
+    }
+
+    /// How many of the runs lie in segments before the one of this number.
+    fn runs_before(&self, segment: u32) -> usize {
+        self.runs().partition_point(|run| run.1 < segment)
     }
 
     fn runs(&self) -> &[Slot] {
@@ -164,6 +177,20 @@ impl Queue {
         self.recent()[skipped..].iter().zip(first..).map(|(Slot(log_offset, size, tag), queue_offset)| {
             IndexEntry { queue_offset, log_offset: *log_offset, size: *size, tag: tag.cast_signed() }
         })
+    }
+
+    /// The offset of the first record in the segment of this number or behind it.
+    fn first_from(&self, segment: u32) -> QueueOffset {
+        self.runs().get(self.runs_before(segment)).map_or(self.recent_first, |run| run.0)
+    }
+
+    fn forget_before(&mut self, segment: u32) {
+        let count = self.runs_before(segment);
+        if count > 0 {
+            self.slots.drain(..count);
+            self.slots.shrink_to_fit();
+            self.runs -= count as u32;
+        }
     }
 
     /// How many single entries lie before `end` in the log.
@@ -214,7 +241,7 @@ impl Index {
             return Slice::Nothing;
         };
         if from < queue.recent_first {
-            return queue.run_of(from).map_or(Slice::Nothing, Slice::InRun);
+            return queue.run_of(from).map_or(Slice::Gone, Slice::InRun);
         }
         out.extend(queue.entries((from - queue.recent_first) as usize).take(entries_max));
         Slice::Added
@@ -230,6 +257,59 @@ impl Index {
             queues.begins.resize(at + 1, 0);
         }
         queues.begins[at] = queues.begins[at].max(offset);
+    }
+
+    /// A queue without records goes on at `end`, or later where it would anyway.
+    pub(crate) fn go_on_at(&self, topic: &str, queue: QueueId, end: QueueOffset) {
+        let topic = self.topic_or_new(topic.into());
+        let mut queues = topic.queues.write();
+        let queue = queues.get_or_new(queue);
+        if queue.is_empty() {
+            queue.recent_first = queue.recent_first.max(end);
+        }
+    }
+
+    /// The offset of the first record in the segment of this number or behind it: the queue's end without one.
+    pub(crate) fn first_from(&self, topic: &str, queue: QueueId, segment: u32) -> QueueOffset {
+        let Some(topic) = self.topic(topic) else { return 0 };
+        let queues = topic.queues.read();
+        queues.get(queue).map_or(0, |queue| queue.first_from(segment))
+    }
+
+    /// Calls `each` with the queues that had records and have none in the segment of this number or behind it, and where they
+    /// go on. One topic is looked at after the other.
+    pub(crate) fn each_ended_before(
+        &self,
+        segment: u32,
+        mut each: impl FnMut(&Arc<str>, QueueId, QueueOffset),
+    ) {
+        self.each_topic(|topic| {
+            let queues = topic.queues.read();
+            for (number, queue) in (0..).zip(&queues.list) {
+                let (first, next) = (queue.first_from(segment), queue.next());
+                if first == next && next > 0 {
+                    each(&topic.name, number, next);
+                }
+            }
+        });
+    }
+
+    /// Forgets the runs of the segments before the one of this number: one topic after the other, so that nobody waits long.
+    pub(crate) fn forget_before(&self, segment: u32) {
+        self.each_topic(|topic| {
+            let is_older = |queue: &Queue| queue.runs_before(segment) > 0;
+            // Most topics have nothing in a segment, and their readers need not wait.
+            if topic.queues.read().list.iter().any(is_older) {
+                topic.queues.write().list.iter_mut().for_each(|queue| queue.forget_before(segment));
+            }
+        });
+    }
+
+    fn each_topic(&self, mut each: impl FnMut(&Topic)) {
+        for shard in &self.shards {
+            let topics: Vec<_> = shard.read().values().map(Arc::clone).collect();
+            topics.iter().for_each(|topic| each(topic));
+        }
     }
 
     /// The names of all topics that ever had a record, sorted.
@@ -306,7 +386,7 @@ impl IndexWriter {
             let mut queues = topic.queues.write();
             for entry in of_topic {
                 let queue = queues.get_or_new(entry.queue);
-                if queue.is_unused() {
+                if queue.is_empty() {
                     queue.recent_first = entry.queue_offset;
                 }
                 let name = &topic.name;
@@ -334,7 +414,7 @@ impl IndexWriter {
         let mut queues = topic.queues.write();
         let of_topic = queues.get_or_new(queue);
         let expected = of_topic.next();
-        if !of_topic.is_unused() && expected != run.first {
+        if !of_topic.is_empty() && expected != run.first {
             return Err(format!("queue {queue} of {} goes on at {} after {expected}", topic.name, run.first));
         }
         let queue = of_topic;

@@ -4,6 +4,7 @@
 mod segment;
 
 use crate::{
+    begin,
     disk::{Disk, DiskError},
     index::sidecar,
     segment as segments, snapshot,
@@ -101,13 +102,28 @@ pub enum Weight {
 /// [`DiskError::NotFound`] where there is no store.
 pub fn inspect<D: Disk>(disk: &D, progress: &mut dyn FnMut(u64, u64)) -> Result<Inspection, DiskError> {
     let names = disk.list(segments::DIR)?;
-    let bases: Vec<_> = names.iter().filter_map(|name| segments::number_in(name, ".seg")).collect();
+    let all: Vec<_> = names.iter().filter_map(|name| segments::number_in(name, ".seg")).collect();
+    let mark = begin::read(disk)?;
+    let begin = mark.ok().flatten().unwrap_or(0);
+    let bases: Vec<_> = all.iter().copied().filter(|base| *base >= begin).collect();
     if bases.is_empty() {
         return Err(DiskError::NotFound { path: segments::DIR.to_owned() });
     }
     let mut walk = Walk::new(disk, &bases)?;
     while walk.next(progress)? {}
     let mut found = walk.finish();
+    for removed in all.iter().filter(|base| **base < begin) {
+        let what = "it is from before the log's beginning, and is removed at the next start".to_owned();
+        found.mended(segments::path_of(*removed), *removed, what);
+    }
+    match mark {
+        Err(reason) => found.damage(begin::PATH.to_owned(), 0, reason.to_owned()),
+        Ok(Some(mark)) if bases[0] != mark => {
+            let what = format!("the log begins at {mark}, and the first segment there is at {}", bases[0]);
+            found.damage(begin::PATH.to_owned(), mark, what);
+        }
+        Ok(_) => {}
+    }
     let dirs = [(segments::DIR, names), (sidecar::DIR, disk.list(sidecar::DIR)?)];
     for (dir, names) in dirs {
         for name in names.iter().filter(|name| name.ends_with(".tmp") && **name != "next.tmp") {

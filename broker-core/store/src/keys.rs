@@ -102,6 +102,10 @@ impl<D: Disk> KeyIndex<D> {
     fn bring_up(&self, active: &mut Active) -> Result<(), ReadError> {
         let end = self.reader.end();
         loop {
+            if active.table.base < self.reader.start() {
+                // It was behind, and what it was at is removed.
+                *active = Active::new(self.reader.start(), self.entries_max);
+            }
             let base = active.table.base;
             let segment = self.reader.segment(base, 0)?;
             let next = self.reader.segments.after(base).filter(|next| next.base <= end);
@@ -178,6 +182,10 @@ impl<D: Disk> KeyIndex<D> {
         let next = self.end_of(segment, next)?;
         let summary = Summary { covered: (table.end - table.base) as u32, ..table.summary };
         file::write(&*self.disk, segment.base, &next, &summary, &mut table.entries)?;
+        if segment.base < self.reader.start() {
+            // It was removed meanwhile, perhaps before there was this file.
+            self.disk.remove(&path_of(segment.base))?;
+        }
         *segment.keys.write() = Keys::Indexed(summary);
         Ok(())
     }

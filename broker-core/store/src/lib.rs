@@ -7,13 +7,14 @@
 //! - [`LogReader`] finds and reads records, from any thread, without disturbing the other two;
 //! - [`KeyIndex`] finds records by their keys, and keeps its files in the background;
 //! - [`Flusher`] brings written bytes to the medium in the background, where the policy does not wait for it;
+//! - [`Retention`] removes the oldest segments;
 //! - [`Snapshots`] keeps the bytes of views, so that opening need not read the whole log.
 //!
 //! Promises:
 //! 1. What [`Log::acked`] covers is there after a crash: of the process under [`Durability::Os`], of the power under
 //!    [`Durability::Sync`].
 //! 2. A group of records is stored as a whole or not at all.
-//! 3. Readers see a record only once it is acknowledged, and then for ever.
+//! 3. Readers see a record only once it is acknowledged, and then until retention removes it.
 //! 4. Queue offsets are contiguous and never given twice.
 //! 5. After a failed write or sync nothing is acknowledged any more. No sync is ever tried again.
 //! 6. A full disk refuses new records, keeps old ones readable, and is no reason to restart.
@@ -25,6 +26,7 @@ pub mod disk;
 pub mod inspect;
 pub mod whole_file;
 
+mod begin;
 mod canary;
 mod flusher;
 mod foreign;
@@ -36,6 +38,7 @@ mod log;
 mod options;
 mod reader;
 mod recovery;
+mod retention;
 mod scan;
 mod segment;
 mod sequencer;
@@ -52,6 +55,7 @@ pub use log::{Log, Poisoned, Staging};
 pub use options::{Durability, Foreign, Options};
 pub use reader::{Boundary, LogReader, ReadError};
 pub use recovery::{Cut, OpenError, Opened, Recovery, open};
+pub use retention::{Removable, RemoveError, Removed, Retention};
 pub use sequencer::{Placed, StageError};
 pub use snapshot::{Snapshot, SnapshotError, Snapshots};
 pub use writer::{LogIo, Progress};

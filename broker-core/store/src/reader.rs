@@ -133,6 +133,26 @@ impl<D: Disk> LogReader<D> {
         self.index.begin_at(topic, queue, offset);
     }
 
+    /// Says where a queue goes on whose records were all removed: what the log has of it says more. To be said after each
+    /// opening, like [`crate::Log::raise_end`].
+    pub fn go_on_at(&self, topic: &str, queue: QueueId, end: QueueOffset) {
+        self.index.go_on_at(topic, queue, end);
+    }
+
+    /// The offset of the queue's first record in the segment that begins at `from`, or behind it; the queue's end without
+    /// one. Nothing is before a segment that is gone.
+    pub fn first_from(&self, topic: &str, queue: QueueId, from: LogOffset) -> QueueOffset {
+        let Some(segment) = self.segments.holding(from) else { return 0 };
+        self.index.first_from(topic, queue, self.segments.number_of(segment.base))
+    }
+
+    /// Calls `each` with the queues that had records and have none in the segment that begins at `from` or behind it, and
+    /// with where they go on.
+    pub fn each_ended_before(&self, from: LogOffset, each: impl FnMut(&Arc<str>, QueueId, QueueOffset)) {
+        let Some(segment) = self.segments.holding(from) else { return };
+        self.index.each_ended_before(self.segments.number_of(segment.base), each);
+    }
+
     /// Adds to `out` up to `entries_max` entries of the queue from offset `from` on, or from its first where that is
     /// later. Nothing is added at the queue's end.
     pub fn lookup(
@@ -143,15 +163,25 @@ impl<D: Disk> LogReader<D> {
         entries_max: usize,
         out: &mut Vec<IndexEntry>,
     ) -> Result<(), ReadError> {
-        let Some((first, _)) = self.bounds(topic, queue) else { return Ok(()) };
-        let mut from = from.max(first);
-        let wanted = out.len().saturating_add(entries_max);
+        let mut from = from;
+        let already = out.len();
+        let wanted = already.saturating_add(entries_max);
         while out.len() < wanted {
+            // Retention may take the queue's first records away meanwhile.
+            let Some((first, _)) = self.bounds(topic, queue) else { return Ok(()) };
             let before = out.len();
+            if first > from && before > already {
+                return Ok(());
+            }
+            from = from.max(first);
             match self.index.slice(topic, queue, from, wanted - before, out) {
                 Slice::Nothing => return Ok(()),
+                Slice::Gone => continue,
                 Slice::Added => {}
-                Slice::InRun(run) => self.lookup_run(topic, queue, &run, from, wanted - before, out)?,
+                Slice::InRun(run) => {
+                    let Some(segment) = self.segments.at(run.segment) else { continue };
+                    self.lookup_run(topic, queue, (&run, &segment), from, wanted - before, out)?;
+                }
             }
             if out.len() == before {
                 return Ok(());
@@ -165,12 +195,11 @@ impl<D: Disk> LogReader<D> {
         &self,
         topic: &str,
         queue: QueueId,
-        run: &Run,
+        (run, segment): (&Run, &Segment<D::File>),
         from: QueueOffset,
         entries_max: usize,
         out: &mut Vec<IndexEntry>,
     ) -> Result<(), ReadError> {
-        let segment = self.segments.at(run.segment);
         if let Some(sidecar) = segment.sidecar.get()
             && sidecar::read(sidecar, segment.base, run, from, entries_max, out)?.is_some()
         {
@@ -179,7 +208,7 @@ impl<D: Disk> LogReader<D> {
         self.damaged_lookups.fetch_add(1, Ordering::Relaxed);
         let wanted = out.len().saturating_add(entries_max);
         let is_foreign = segment.foreign.is_some();
-        let scanned = self.scan_segment(&segment, segment.base, self.end(), &mut |record| {
+        let scanned = self.scan_segment(segment, segment.base, self.end(), &mut |record| {
             let found = light::position_in(record, topic, queue);
             let found = found.or_else(|| light::position_in_rocketmqs(record, topic).filter(|_| is_foreign));
             if let Some(queue_offset) = found
@@ -340,7 +369,16 @@ impl<D: Disk> LogReader<D> {
             let middle = low + (high - low) / 2;
             found.clear();
             self.lookup(topic, queue, middle, 1, &mut found)?;
-            let Some(entry) = found.first() else { return Err(damaged(0, "the queue index has a hole")) };
+            let Some(entry) = found.first() else {
+                // What was looked for may have been removed meanwhile.
+                match self.bounds(topic, queue) {
+                    Some((now, _)) if now > low => {
+                        low = now.min(high);
+                        continue;
+                    }
+                    _ => return Err(damaged(0, "the queue index has a hole")),
+                }
+            };
             let stored = self.stored_at(entry)?;
             let before = match boundary {
                 Boundary::Lower => stored < time,
@@ -401,7 +439,7 @@ impl<D: Disk> LogReader<D> {
         each: &mut dyn FnMut(&RecordView<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<LogOffset>, ReadError> {
         // Not where the file ends: cutting it to its length may have been lost with the power.
-        let ends = self.segments.after(segment.base).map_or(end, |next| next.base.min(end));
+        let ends = segment.end().map_or(end, |ended| ended.min(end));
         if segment.foreign.is_some() {
             return foreign::each_record(segment, from, ends, each);
         }

@@ -4,6 +4,7 @@ mod foreign;
 mod rebuild;
 
 use crate::{
+    begin,
     canary::Canary,
     disk::{Disk, DiskError, DiskFile},
     flusher::{Background, Flusher},
@@ -12,6 +13,7 @@ use crate::{
     log::{Log, Shared},
     options::Options,
     reader::LogReader,
+    retention::Retention,
     scan::Checks,
     segment::{self, Start},
     sequencer::{Position, Sequencer},
@@ -20,6 +22,7 @@ use crate::{
     writer::LogIo,
 };
 use halley_model::{LogOffset, Millis};
+use parking_lot::Mutex;
 use rebuild::Rebuild;
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -35,6 +38,8 @@ pub struct Opened<D: Disk> {
     pub keys: KeyIndex<D>,
     /// For a background thread.
     pub flusher: Flusher<D>,
+    /// For a background thread that removes what is old.
+    pub retention: Retention<D>,
     /// For the views' snapshots.
     pub snapshots: Snapshots<D>,
     /// What was found.
@@ -48,6 +53,10 @@ pub struct Recovery {
     pub epoch: u32,
     /// Where the recovered log ended.
     pub end: LogOffset,
+    /// Where the log begins, if something was removed from it.
+    pub begin: Option<LogOffset>,
+    /// Removed segments whose files were still there.
+    pub segments_removed: usize,
     /// Segments.
     pub segments: usize,
     /// Segments read frame by frame, because they had no sidecar that could be trusted.
@@ -112,9 +121,13 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
     }
     let lock = disk.lock("lock")?;
     remove_unfinished(&*disk)?;
+    let mark = begin::read(&*disk)?.map_err(|reason| marked_wrong(0, reason.to_owned()))?;
+    let segments_removed = remove_old(&*disk, mark)?;
     let first = find_segments(&*disk)?.first().copied();
+    check_begin(mark, first, options.foreign.is_some())?;
     let (index, index_writer) = Index::new();
-    let mut rebuild = Rebuild::new(&*disk, &options, index_writer);
+    let mut rebuild = Rebuild::new(&*disk, &options, mark, index_writer);
+    rebuild.report.segments_removed = segments_removed;
     let begin = match &options.foreign {
         Some(foreign) => rebuild.read_foreign(foreign, first)?,
         None => 0,
@@ -152,6 +165,14 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
         damaged_lookups: Arc::new(AtomicU64::new(0)),
     };
     let keys = KeyIndex::new(Arc::clone(&disk), reader.clone());
+    let retention = Retention {
+        disk: Arc::clone(&disk),
+        options: options.clone(),
+        shared: Arc::clone(&shared),
+        segments: Arc::clone(&segments),
+        index: Arc::clone(&reader.index),
+        working: Mutex::default(),
+    };
     let mut io = LogIo {
         disk: Arc::clone(&disk),
         options,
@@ -176,6 +197,7 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
         reader,
         keys,
         flusher: Flusher { background },
+        retention,
         snapshots: Snapshots { disk, shared },
         recovery: report,
     })
@@ -187,7 +209,51 @@ fn remove_unfinished<D: Disk>(disk: &D) -> Result<(), DiskError> {
             disk.remove(&format!("{dir}/{name}"))?;
         }
     }
-    Ok(())
+    match disk.remove(&format!("{}.tmp", begin::PATH)) {
+        Err(DiskError::NotFound { .. }) => Ok(()),
+        done => done,
+    }
+}
+
+/// Removes what a crash left of removed segments, oldest first: how many they were.
+fn remove_old<D: Disk>(disk: &D, mark: Option<LogOffset>) -> Result<usize, DiskError> {
+    let Some(begin) = mark else { return Ok(0) };
+    let old: Vec<_> = find_segments(disk)?.into_iter().filter(|base| *base < begin).collect();
+    for base in &old {
+        disk.remove(&segment::path_of(*base))?;
+    }
+    for name in disk.list(sidecar::DIR)? {
+        let base = [".idx", ".keys"].iter().find_map(|suffix| segment::number_in(&name, suffix));
+        if base.is_some_and(|base| base < begin) {
+            disk.remove(&format!("{}/{name}", sidecar::DIR))?;
+        }
+    }
+    snapshot::remove_older(disk, begin)?;
+    Ok(old.len())
+}
+
+/// The log begins where the mark says; without one at 0, or behind RocketMQ's. Anything else is no crash's work.
+fn check_begin(mark: Option<LogOffset>, first: Option<LogOffset>, is_foreign: bool) -> Result<(), OpenError> {
+    let reason = match (mark, first) {
+        (Some(mark), Some(first)) if first == mark && !is_foreign => return Ok(()),
+        (None, Some(0) | None) => return Ok(()),
+        (None, Some(_)) if is_foreign => return Ok(()),
+        (Some(_), _) if is_foreign => "a log behind RocketMQ's has no begin mark".to_owned(),
+        (None, Some(first)) => format!(
+            "the first segment begins at {first}, and no begin mark says that older ones were removed"
+        ),
+        (Some(_), Some(first)) => {
+            format!("the segment that the log begins with is missing, the first begins at {first}")
+        }
+        (Some(_), None) => {
+            "the segment that the log begins with is missing, and there is no other".to_owned()
+        }
+    };
+    Err(marked_wrong(mark.unwrap_or(0), reason))
+}
+
+fn marked_wrong(at: LogOffset, reason: String) -> OpenError {
+    OpenError::Damaged { path: begin::PATH.to_owned(), at, reason }
 }
 
 /// The bases of the segments, in log order.

@@ -8,7 +8,10 @@ use crate::{
 };
 use halley_model::{LogOffset, Millis};
 use parking_lot::RwLock;
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+};
 
 /// Bytes of a segment's first frame.
 pub(crate) const START_BYTES: usize = HEADER_BYTES + 24;
@@ -109,6 +112,8 @@ pub(crate) struct Segment<F> {
     pub(crate) sidecar: OnceLock<Sidecar<F>>,
     /// What the key index knows of it, once it is sealed.
     pub(crate) keys: RwLock<Keys>,
+    /// Where it ends, once the next one began: also when that one is long removed.
+    ended: OnceLock<LogOffset>,
 }
 
 /// How far the key index is with a sealed segment.
@@ -125,14 +130,22 @@ pub(crate) enum Keys {
 
 impl<F> Segment<F> {
     pub(crate) fn new(base: LogOffset, file: F) -> Self {
-        let (file, file_base) = (Arc::new(file), base);
-        Self { base, file, file_base, foreign: None, sidecar: OnceLock::new(), keys: RwLock::default() }
+        Self::at(base, Arc::new(file), base, None)
     }
 
     /// The stretch from `base` on of a file of RocketMQ's.
     pub(crate) fn foreign(base: LogOffset, file: Arc<F>, file_base: LogOffset, fingerprint: u32) -> Self {
-        let foreign = Some(fingerprint);
-        Self { base, file, file_base, foreign, sidecar: OnceLock::new(), keys: RwLock::default() }
+        Self::at(base, file, file_base, Some(fingerprint))
+    }
+
+    fn at(base: LogOffset, file: Arc<F>, file_base: LogOffset, foreign: Option<u32>) -> Self {
+        let (sidecar, keys, ended) = (OnceLock::new(), RwLock::default(), OnceLock::new());
+        Self { base, file, file_base, foreign, sidecar, keys, ended }
+    }
+
+    /// Where it ends; `None` while it is the last.
+    pub(crate) fn end(&self) -> Option<LogOffset> {
+        self.ended.get().copied()
     }
 
     /// Where in the file the byte with this address lies.
@@ -141,71 +154,110 @@ impl<F> Segment<F> {
     }
 }
 
-/// All segments of a store, in log order. Only the log's thread adds any, and none goes: the index knows them by number.
+/// All segments of a store, in log order. The log's thread adds some at the end, retention takes some from the beginning.
 pub(crate) struct Segments<D: Disk> {
-    list: RwLock<Vec<Arc<Segment<D::File>>>>,
+    list: RwLock<List<D::File>>,
+}
+
+struct List<F> {
+    there: VecDeque<Arc<Segment<F>>>,
+    /// How many were taken from the beginning. The index knows segments by number, those that are gone counted.
+    gone: u32,
+}
+
+impl<F> List<F> {
+    /// The place of the first segment that begins behind `offset`.
+    fn behind(&self, offset: LogOffset) -> usize {
+        self.there.partition_point(|segment| segment.base <= offset)
+    }
+
+    fn get(&self, at: usize) -> Option<Arc<Segment<F>>> {
+        self.there.get(at).map(Arc::clone)
+    }
 }
 
 impl<D: Disk> Segments<D> {
     pub(crate) fn new() -> Self {
-        Self { list: RwLock::new(Vec::new()) }
+        Self { list: RwLock::new(List { there: VecDeque::new(), gone: 0 }) }
     }
 
     pub(crate) fn push(&self, segment: Arc<Segment<D::File>>) {
         let mut list = self.list.write();
-        assert!(list.last().is_none_or(|last| last.base < segment.base), "segments are added in log order");
-        list.push(segment);
+        if let Some(last) = list.there.back() {
+            assert!(last.base < segment.base, "segments are added in log order");
+            let first = last.ended.set(segment.base).is_ok();
+            assert!(first, "only the last segment has no end");
+        }
+        list.there.push_back(segment);
+    }
+
+    /// Takes away the segments before `until`, where one begins. The last one stays.
+    pub(crate) fn take_before(&self, until: LogOffset) -> Vec<Arc<Segment<D::File>>> {
+        let mut list = self.list.write();
+        let count = list.there.partition_point(|segment| segment.base < until);
+        assert!(list.there.get(count).is_some_and(|first| first.base == until), "a segment begins there");
+        list.gone += u32::try_from(count).expect("four thousand million segments do not fit memory");
+        list.there.drain(..count).collect()
     }
 
     /// The segment that holds `offset`, where one begins at or before it.
     pub(crate) fn holding(&self, offset: LogOffset) -> Option<Arc<Segment<D::File>>> {
         let list = self.list.read();
-        let after = list.partition_point(|segment| segment.base <= offset);
-        after.checked_sub(1).map(|at| Arc::clone(&list[at]))
+        list.get(list.behind(offset).checked_sub(1)?)
     }
 
     /// The number of the segment beginning at `base`, which is in the list.
     pub(crate) fn number_of(&self, base: LogOffset) -> u32 {
-        let at = self.list.read().binary_search_by_key(&base, |segment| segment.base);
+        let list = self.list.read();
+        let at = list.there.binary_search_by_key(&base, |segment| segment.base);
         let at = at.expect("only segments in the list are asked for");
-        u32::try_from(at).expect("four thousand million segments do not fit memory")
+        list.gone + u32::try_from(at).expect("four thousand million segments do not fit memory")
     }
 
-    /// The segment of this number.
-    pub(crate) fn at(&self, number: u32) -> Arc<Segment<D::File>> {
-        Arc::clone(&self.list.read()[number as usize])
+    /// The segment of this number; `None` where it is gone.
+    pub(crate) fn at(&self, number: u32) -> Option<Arc<Segment<D::File>>> {
+        let list = self.list.read();
+        list.get(number.checked_sub(list.gone)? as usize)
     }
 
-    /// The segment after the one beginning at `base`.
+    /// The first segment that begins behind `base`.
     pub(crate) fn after(&self, base: LogOffset) -> Option<Arc<Segment<D::File>>> {
         let list = self.list.read();
-        list.get(list.partition_point(|segment| segment.base <= base)).map(Arc::clone)
+        list.get(list.behind(base))
     }
 
     /// The segment before the one beginning at `base`.
     pub(crate) fn before(&self, base: LogOffset) -> Option<Arc<Segment<D::File>>> {
         let list = self.list.read();
-        let at = list.partition_point(|segment| segment.base < base);
-        at.checked_sub(1).map(|at| Arc::clone(&list[at]))
+        let at = list.there.partition_point(|segment| segment.base < base);
+        list.get(at.checked_sub(1)?)
+    }
+
+    /// The segments that are whole and have their sidecars, from the first one on.
+    pub(crate) fn sealed(&self) -> Vec<Arc<Segment<D::File>>> {
+        let list = self.list.read();
+        let sealed = list.there.iter().take_while(|segment| segment.sidecar.get().is_some());
+        sealed.filter(|segment| segment.end().is_some()).map(Arc::clone).collect()
     }
 
     /// Where the last segment begins.
     pub(crate) fn last(&self) -> LogOffset {
-        self.list.read().last().map_or(0, |segment| segment.base)
+        self.list.read().there.back().map_or(0, |segment| segment.base)
     }
 
     /// Where the log begins.
     pub(crate) fn first(&self) -> LogOffset {
-        self.list.read().first().map_or(0, |segment| segment.base)
+        self.list.read().there.front().map_or(0, |segment| segment.base)
     }
 
     /// Where the first segment with frames begins.
     pub(crate) fn foreign_end(&self) -> LogOffset {
         let list = self.list.read();
-        list.get(list.partition_point(|segment| segment.foreign.is_some())).map_or(0, |segment| segment.base)
+        let own = list.there.partition_point(|segment| segment.foreign.is_some());
+        list.there.get(own).map_or(0, |segment| segment.base)
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.list.read().len()
+        self.list.read().there.len()
     }
 }

@@ -78,7 +78,7 @@ impl<D: Disk> Snapshots<D> {
         whole_file::write_with(&*self.disk, DIR, &path_of(at), 0, |file| write(file, at, fill))?;
         let older = list(&*self.disk)?;
         for old in older.iter().rev().skip(KEPT) {
-            self.disk.remove(&path_of(*old))?;
+            remove(&*self.disk, *old)?;
         }
         Ok(())
     }
@@ -104,6 +104,22 @@ pub(crate) fn remove_beyond<D: Disk>(disk: &D, end: LogOffset) -> Result<usize, 
     }
     disk.sync_dir(DIR)?;
     Ok(removed)
+}
+
+/// Removes snapshots that are older than the log's beginning: between them and the log something is missing.
+pub(crate) fn remove_older<D: Disk>(disk: &D, begin: LogOffset) -> Result<(), DiskError> {
+    for at in list(disk)?.into_iter().filter(|at| *at < begin) {
+        remove(disk, at)?;
+    }
+    Ok(())
+}
+
+/// Removes a snapshot, which somebody else may have removed already.
+fn remove<D: Disk>(disk: &D, at: LogOffset) -> Result<(), DiskError> {
+    match disk.remove(&path_of(at)) {
+        Err(DiskError::NotFound { .. }) => Ok(()),
+        done => done,
+    }
 }
 
 /// The offsets of all snapshots, oldest first.

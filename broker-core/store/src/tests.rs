@@ -4,6 +4,7 @@ mod damage;
 mod faults;
 mod model;
 mod reading;
+mod retention;
 
 use crate::{
     Durability, IndexEntry, LogReader, Opened, Options, Placed, StageError,
@@ -104,8 +105,14 @@ fn check_index_is_a_view<D: Disk>(reader: &LogReader<D>) {
             let found: Vec<_> = found.iter().map(|entry| (entry.queue_offset, entry.log_offset)).collect();
             let expected = expected.get(&(topic.to_string(), queue)).cloned().unwrap_or_default();
             assert_eq!(found, expected, "the index of {topic}/{queue} is not what the log says");
-            assert!(found.iter().enumerate().all(|(at, entry)| entry.0 == at as u64));
-            assert_eq!(reader.bounds(&topic, queue), (!found.is_empty()).then_some((0, found.len() as u64)));
+            let first = found.first().map_or(0, |entry| entry.0);
+            assert!(first == 0 || reader.start() > 0, "a queue begins later only in a log that does");
+            assert!(found.iter().zip(first..).all(|(entry, at)| entry.0 == at));
+            let bounds = reader.bounds(&topic, queue);
+            match found.is_empty() {
+                true => assert!(bounds.is_none_or(|(min, max)| min == max && reader.start() > 0)),
+                false => assert_eq!(bounds, Some((first, first + found.len() as u64))),
+            }
             queues += usize::from(!found.is_empty());
         }
     }

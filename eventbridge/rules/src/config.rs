@@ -2,6 +2,7 @@
 
 mod bus;
 mod conditions;
+mod retention;
 mod rule;
 mod server;
 mod target;
@@ -9,6 +10,7 @@ mod tests_section;
 mod tls;
 
 pub use bus::{Bus, DEFAULT_BUS, Route};
+pub use retention::Retention;
 pub use rule::{Growth, Retry, Rule};
 pub use server::{Durability, Server};
 pub use target::{HttpTarget, Mode, StatusSet, Target};

@@ -16,6 +16,7 @@ pub mod yaml;
 
 mod duration;
 mod read;
+mod size;
 
 pub use condition::Condition;
 pub use config::Config;

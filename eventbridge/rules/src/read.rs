@@ -54,6 +54,23 @@ pub(crate) fn millis(node: &Node, min: u64, max: u64, problems: &mut Problems) -
     }
 }
 
+/// The value of a node as a number of bytes of these bounds, such as `500GiB`.
+pub(crate) fn size(node: &Node, min: u64, max: u64, problems: &mut Problems) -> Option<u64> {
+    let written = text(node, problems)?;
+    let Some(bytes) = crate::size::parse(&written) else {
+        problems.push(
+            Diagnostic::new(node.at, format!("`{written}` is not a size"))
+                .help("write a whole number and a unit, such as 500GiB, 128MiB or 20GB"),
+        );
+        return None;
+    };
+    if !(min..=max).contains(&bytes) {
+        problems.push(Diagnostic::new(node.at, format!("`{written}` is not between {min} and {max} bytes")));
+        return None;
+    }
+    Some(bytes)
+}
+
 /// The value of a node as one of some words.
 pub(crate) fn word<T: Copy>(node: &Node, words: &[(&str, T)], problems: &mut Problems) -> Option<T> {
     let found = match &node.value {

@@ -266,6 +266,20 @@ fn roles_are_chosen() {
         (1, &["a:9876".to_owned(), "[::1]:9876".to_owned()][..])
     );
     assert_eq!(names.tls, config::TlsSection::default());
+    assert_eq!(names.retention, config::Retention::default());
+    let kept = server(
+        "server: {segment: 16MiB, retention: {age: 36h, size: 500GiB, disk: {clean: 60%, refuse: 95%}}}\n",
+    );
+    let retention = config::Retention {
+        age_ms: Some(129_600_000),
+        size: Some(500 << 30),
+        clean: 60,
+        forced: 85,
+        refuse: 95,
+    };
+    assert_eq!((kept.segment_bytes, kept.retention), (16 << 20, retention));
+    let all = server("server: {retention: {age: forever, size: any}}\n").retention;
+    assert_eq!((all.age_ms, all.size), (None, None));
     let tls = server("server: {tls: {mode: enforcing, cert: c.pem, key: k.pem}}\n").tls;
     assert_eq!(tls.mode, config::TlsMode::Enforcing);
     assert_eq!(tls.files, Some(config::TlsFiles { cert: "c.pem".into(), key: "k.pem".into() }));
@@ -281,6 +295,23 @@ fn roles_are_chosen() {
             "1:34 the ingress stores events in the broker of its process, and `broker` is false",
         ),
         ("server: {tls: {mode: enforced}}\n", "1:22 expected one of `disabled`, `permissive`, `enforcing`"),
+        (
+            "server: {retention: {age: 3}}\n",
+            "1:27 expected a duration with its unit, such as `5s`, `500ms`, `1h30m` or `PT5S`",
+        ),
+        ("server: {retention: {size: 3}}\n", "1:28 `3` is not a size"),
+        (
+            "server: {retention: {size: 3MiB}}\n",
+            "1:28 `3MiB` is not between 67108864 and 18446744073709551615 bytes",
+        ),
+        (
+            "server: {retention: {disk: {clean: 75}}}\n",
+            "1:36 `75` is not a part of the disk from `10%` to `100%`",
+        ),
+        (
+            "server: {retention: {disk: {clean: 90%}}}\n",
+            "1:28 `clean` (90%) is at most `forced` (85%), and that at most `refuse` (90%)",
+        ),
         ("server: {tls: {cert: a.pem}}\n", "1:15 `cert` and `key` go together"),
         (
             "server: {broker: {namesrv: [a]}}\n",

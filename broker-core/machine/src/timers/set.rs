@@ -43,6 +43,11 @@ impl Set {
         removed
     }
 
+    pub(super) fn contains(&self, timer: Timer) -> bool {
+        let (shared, key) = split(timer);
+        self.0.get(&shared).is_some_and(|keys| keys.contains(&key))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Timer> {
         self.0.iter().flat_map(|(shared, keys)| keys.iter().map(|key| join(*shared, *key)))
     }

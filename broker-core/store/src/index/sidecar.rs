@@ -39,6 +39,8 @@ pub(crate) struct Sidecar<F> {
     pub(crate) file: F,
     /// Position of its first entry.
     pub(crate) entries_at: u64,
+    /// Store time of the last record in its segment or before it.
+    pub(crate) stored: Millis,
 }
 
 /// A run of the directory.
@@ -90,7 +92,7 @@ pub(crate) fn write<D: Disk>(
         file.write_at(0, &[&header])?;
         write_entries(file, written(subject, queues), subject.base, entries_at)
     })?;
-    Ok(Sidecar { file, entries_at })
+    Ok(Sidecar { file, entries_at, stored: subject.stored })
 }
 
 /// A run that is to be written.
@@ -185,7 +187,10 @@ pub(crate) fn load<F: DiskFile>(file: F) -> Result<Option<Loaded<F>>, DiskError>
         stored: u64_at(&header, 32) as Millis,
     };
     let listed = list(&directory, runs, entries_at);
-    Ok(listed.map(|listed| (Sidecar { file, entries_at }, subject, listed)))
+    Ok(listed.map(|listed| {
+        let stored = subject.stored;
+        (Sidecar { file, entries_at, stored }, subject, listed)
+    }))
 }
 
 fn list(mut rest: &[u8], runs: u32, entries_at: u64) -> Option<Vec<Listed>> {

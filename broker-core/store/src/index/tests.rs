@@ -65,7 +65,7 @@ impl Scene {
             for from in 0..expected.len() {
                 let mut found = Vec::new();
                 match self.index.slice(topic, *queue, from as u64, 3, &mut found) {
-                    Slice::Nothing => panic!("{topic}/{queue} has nothing at {from}"),
+                    Slice::Nothing | Slice::Gone => panic!("{topic}/{queue} has nothing at {from}"),
                     Slice::Added => {}
                     Slice::InRun(run) => {
                         let base = u64::from(run.segment) * SEGMENT_BYTES;

@@ -73,8 +73,12 @@ impl<D: Disk> KeyIndex<D> {
             && let Some(segment) = self.reader.segments.before(newer)
         {
             newer = segment.base;
-            if self.search_sealed(&segment, hash, &mut search)?.is_break() {
-                break;
+            match self.search_sealed(&segment, hash, &mut search) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
+                // It was removed meanwhile, and all before it.
+                Err(_) if segment.base < self.reader.start() => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(search.finish())
@@ -205,8 +209,7 @@ impl<'q, D: Disk> Search<'q, D> {
 
     /// Looks at all records of a segment from `from` on.
     fn scan(&mut self, segment: &Segment<D::File>, from: LogOffset) -> Result<(), ReadError> {
-        let next = self.reader.segments.after(segment.base).map(|next| next.base);
-        let to = next.unwrap_or(LogOffset::MAX).min(self.reader.end());
+        let to = segment.end().unwrap_or(LogOffset::MAX).min(self.reader.end());
         if from >= to.min(self.end) || self.is_done() {
             return Ok(());
         }

@@ -24,6 +24,8 @@ pub(super) struct Rebuild<'a, D: Disk> {
     pub(super) segments: Segments<D>,
     /// Scanned segments whose sidecars could not be written for lack of room.
     pub(super) owed: VecDeque<Arc<Owed>>,
+    /// Whether queues may begin anywhere: their first records may be removed.
+    any_begin: bool,
     /// Up to where the log says that it was durable.
     durable: LogOffset,
     /// Store time of the last record.
@@ -60,7 +62,12 @@ struct Scanned {
 }
 
 impl<'a, D: Disk> Rebuild<'a, D> {
-    pub(super) fn new(disk: &'a D, options: &'a Options, index: IndexWriter) -> Self {
+    pub(super) fn new(
+        disk: &'a D,
+        options: &'a Options,
+        mark: Option<LogOffset>,
+        index: IndexWriter,
+    ) -> Self {
         Self {
             disk,
             options,
@@ -68,9 +75,10 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             index,
             segments: Segments::new(),
             owed: VecDeque::new(),
+            any_begin: options.foreign.is_some() || mark.is_some(),
             durable: 0,
             stored: Millis::MIN,
-            report: Recovery::default(),
+            report: Recovery { begin: mark, ..Recovery::default() },
         }
     }
 
@@ -259,6 +267,11 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             if foreign && first == 0 {
                 self.index.forget_queue(topic, queue);
             }
+            let next = *self.tails.next_mut(topic, queue);
+            if next == 0 && first > 0 && !self.any_begin {
+                let reason = format!("its index sidecar is wrong: a queue begins at {first}");
+                return Err(damaged(base, base, reason));
+            }
             self.index
                 .add_run(topic, queue, Run { segment, first, count, place })
                 .map_err(|reason| damaged(base, base, format!("its index sidecar is wrong: {reason}")))?;
@@ -380,8 +393,8 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         let topic = self.tails.number_of(name, appeared);
         appeared.drain(..).for_each(|name| self.index.add_topic(name));
         let next = self.tails.next_mut(topic, queue);
-        if *next == 0 && self.options.foreign.is_some() {
-            // RocketMQ had deleted all records of the queue, but not where it went on.
+        if *next == 0 && self.any_begin {
+            // All records of the queue were removed, but not where it went on.
             *next = queue_offset;
         }
         if *next != queue_offset {

@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::{
-    OpenError,
+    OpenError, RemoveError,
     disk::{Crash, DiskError},
 };
 use halley_model::{light, property};
@@ -26,6 +26,8 @@ enum Action {
     FailSync(u8),
     FailWrite(u8),
     Capacity(Option<u16>),
+    /// Removes old segments, so many of those that can go.
+    Remove(u8),
 }
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
@@ -37,6 +39,8 @@ fn equal_actions() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
         4 => Just(Action::Stage(vec![(0, 0, 600, 0)])),
         4 => Just(Action::Run),
+        1 => Just(Action::Flush),
+        1 => (0u8..4).prop_map(Action::Remove),
         2 => any::<bool>().prop_map(Action::Crash),
     ];
     prop::collection::vec(action, 1..40)
@@ -56,6 +60,7 @@ fn varied_actions() -> impl Strategy<Value = Vec<Action>> {
         1 => (1u8..6).prop_map(Action::FailSync),
         1 => (1u8..4).prop_map(Action::FailWrite),
         1 => proptest::option::of(0u16..20_000).prop_map(Action::Capacity),
+        2 => (0u8..4).prop_map(Action::Remove),
     ];
     prop::collection::vec(action, 1..80)
 }
@@ -140,6 +145,9 @@ struct World {
     acked: usize,
     durable: usize,
     snapshots: Vec<u64>,
+    /// Where the log begins, and where it may begin instead since a removal failed.
+    begin: u64,
+    begin_or: Option<u64>,
 }
 
 impl World {
@@ -155,6 +163,8 @@ impl World {
             acked: 0,
             durable: 0,
             snapshots: Vec::new(),
+            begin: 0,
+            begin_or: None,
         };
         world.reopen();
         world
@@ -171,6 +181,7 @@ impl World {
                 }
             }
             Action::Snapshot => self.snapshot(),
+            Action::Remove(count) => self.remove(usize::from(*count)),
             Action::Crash(power) => {
                 self.crash(if *power { Crash::PowerCut } else { Crash::Kill });
                 self.reopen();
@@ -259,13 +270,7 @@ impl World {
 
     fn check_visible(&self) {
         let Some(store) = &self.store else { return };
-        let mut expected = BTreeMap::<(&str, u32), u64>::new();
-        for known in self.groups[..self.acked].iter().flatten() {
-            *expected.entry((&known.topic, known.queue)).or_default() += 1;
-            for light in &known.light {
-                *expected.entry((light, 0)).or_default() += 1;
-            }
-        }
+        let expected = self.ends();
         for topic in ["A", "B", "C", "%LMQ%a", "%LMQ%b", "%LMQ%c"] {
             for queue in 0..3 {
                 let seen = store.reader.bounds(topic, queue).map_or(0, |(_, max)| max);
@@ -281,6 +286,38 @@ impl World {
         if store.snapshots.write(at, |out| out.write_all(&at.to_be_bytes())).is_ok() {
             self.snapshots.push(at);
         }
+    }
+
+    fn remove(&mut self, count: usize) {
+        let Some(store) = &self.store else { return };
+        let was_poisoned = store.log.poisoned().is_some();
+        let removable = store.retention.removable();
+        let Some(last) = removable.get(count.min(removable.len().saturating_sub(1))) else { return };
+        let before = self.groups[..self.acked].partition_point(|group| group[0].placed.log_offset < last.end);
+        match store.retention.remove_before(last.end) {
+            Ok(removed) => {
+                assert!(before <= self.durable, "only what is durable goes");
+                assert_eq!((removed.begin, store.reader.start()), (last.end, last.end));
+                self.begin = last.end;
+            }
+            Err(RemoveError::Full(_)) => {}
+            Err(RemoveError::Poisoned(_)) if was_poisoned => {}
+            Err(RemoveError::Poisoned(_)) => self.begin_or = Some(last.end),
+            Err(error) => panic!("{error}"),
+        }
+        self.check_visible();
+    }
+
+    /// Where queues go on, all records counted that were ever acknowledged: what state in the log would say.
+    fn ends(&self) -> BTreeMap<(&str, u32), u64> {
+        let mut ends = BTreeMap::new();
+        for known in self.groups[..self.acked].iter().flatten() {
+            *ends.entry((known.topic.as_str(), known.queue)).or_default() += 1;
+            for light in &known.light {
+                *ends.entry((light, 0)).or_default() += 1;
+            }
+        }
+        ends
     }
 
     fn crash(&mut self, crash: Crash) {
@@ -306,10 +343,18 @@ impl World {
         };
         // Faults planned for the opening do not strike the comparison.
         self.disk.heal();
+        let begin = opened.reader.start();
+        assert!(begin == self.begin || Some(begin) == self.begin_or, "the log begins at {begin}");
+        (self.begin, self.begin_or) = (begin, None);
         self.compare(&opened);
-        self.store = Some(opened);
         self.acked = self.groups.len();
         self.durable = self.acked;
+        for ((topic, queue), end) in self.ends() {
+            opened.log.raise_end(topic, queue, end);
+            opened.reader.go_on_at(topic, queue, end);
+        }
+        self.store = Some(opened);
+        self.check_visible();
     }
 
     fn compare(&mut self, opened: &Opened<SimDisk>) {
@@ -327,7 +372,8 @@ impl World {
         });
         assert_eq!(scanned.unwrap(), opened.log.acked());
         let mut rest = found.as_slice();
-        let mut survived = 0;
+        // What was removed was durable.
+        let mut survived = self.groups.partition_point(|group| group[0].placed.log_offset < self.begin);
         while let Some(group) = self.groups.get(survived)
             && !rest.is_empty()
         {
@@ -414,6 +460,11 @@ mod canaries {
     #[test]
     fn rename_unsynced_is_found() {
         is_found(Canary::RenameUnsynced, Durability::Sync);
+    }
+
+    #[test]
+    fn removed_before_mark_is_found() {
+        is_found(Canary::RemovedBeforeMark, Durability::Sync);
     }
 
     #[test]

@@ -1,15 +1,23 @@
 //! `server`: what the process is, where it stores and listens.
 
-use super::tls::{self, TlsSection};
+use super::{
+    retention::{self, Retention},
+    tls::{self, TlsSection},
+};
 use crate::{
     diagnostic::Diagnostic,
-    read::{Problems, Table, integer, list, text, word},
+    read::{Problems, Table, integer, list, size, text, word},
     yaml::{Node, Value},
 };
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Most name servers that a broker registers with.
 const NAME_SERVERS_MAX: usize = 64;
+
+/// Bytes of a file of the log, and the least and the most there can be: the longest group of messages must fit.
+const SEGMENT_BYTES: u64 = 128 << 20;
+const SEGMENT_BYTES_MIN: u64 = 16 << 20;
+const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 
 /// The largest id of a broker among those of its name.
 const BROKER_ID_MAX: u64 = i32::MAX as u64;
@@ -21,6 +29,10 @@ pub struct Server {
     pub data: Option<String>,
     /// When an event counts as stored.
     pub durability: Durability,
+    /// Largest size of a file of the log, in bytes.
+    pub segment_bytes: u64,
+    /// How much of the log is kept.
+    pub retention: Retention,
     /// Remoting name server.
     pub namesrv: Option<SocketAddr>,
     /// Remoting broker. Without one there is no ingress, and no rule is served.
@@ -59,6 +71,8 @@ impl Default for Server {
         Self {
             data: None,
             durability: Durability::Sync,
+            segment_bytes: SEGMENT_BYTES,
+            retention: Retention::default(),
             namesrv: Some(local(9876)),
             broker: Some(local(10911)),
             advertise: None,
@@ -95,6 +109,14 @@ pub(super) fn read(node: Option<&Node>, problems: &mut Problems) -> Server {
     let durabilities = [("os", Durability::Os), ("sync", Durability::Sync)];
     if let Some(found) = table.get("durability").and_then(|node| word(node, &durabilities, problems)) {
         server.durability = found;
+    }
+    if let Some(bytes) =
+        table.get("segment").and_then(|node| size(node, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX, problems))
+    {
+        server.segment_bytes = bytes;
+    }
+    if let Some(node) = table.get("retention") {
+        server.retention = retention::read(node, problems);
     }
     let namesrv = table.get("namesrv");
     listener(namesrv, &mut server.namesrv, problems);
