@@ -13,7 +13,7 @@ use crate::{
     queues::Queues,
     settings::Settings,
 };
-use halley_machine::{lite, offsets::Committed};
+use halley_machine::{attributes, lite, offsets::Committed};
 use halley_model::{GroupName, QueueId, TopicName};
 use halley_store::{Boundary, disk::RealDisk};
 use halley_wire::{Frame, ResponseCode, reply::OffsetResponse, request};
@@ -142,7 +142,14 @@ impl Offsets<'_> {
         if let Some(mapped) = self.catalog.mapped(frame, &header.topic) {
             return self.static_topics.min(&header, &mapped, frame, session);
         }
-        reply(frame, session, self.queues.bounds(&header.topic, readable(header.queue_id)).0)
+        let (min, max) = self.queues.bounds(&header.topic, readable(header.queue_id));
+        let topic = self.catalog.get(&header.topic).filter(|_| max == 0);
+        if topic.is_some_and(|topic| attributes::takes_inner_batches(&topic.attributes)) {
+            // Of a queue that never had a message (`BatchConsumeQueue.getMinOffsetInQueue`, 5.5).
+            succeed(frame, session, &OffsetResponse { offset: -1 }.fields(), b"");
+            return Ok(());
+        }
+        reply(frame, session, min)
     }
 
     /// A group that reads light queues has one offset in each, whatever queue its client names

@@ -184,10 +184,12 @@ fn inner_batch() -> Vec<Step> {
     };
     vec![
         create().with("attributes=+queue.type=BatchCQ").into(),
+        ask(31, "where an empty queue begins", QUEUE).into(),
         send("one message", "UNIQ_KEY\x01outer\x02").into(),
         send("not without a unique key", "").into(),
         send_one("single", "a").into(),
         ask(30, "where the queue ends", QUEUE).into(),
+        ask(31, "where the queue begins", QUEUE).into(),
     ]
 }
 
