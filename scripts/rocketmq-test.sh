@@ -138,7 +138,8 @@ start_halley() {
     for number in $(seq "$brokers"); do
       serve "$(broker_name "$lane" "$number")" "  broker:
     {listen: \"$(broker_address "$lane" "$number")\", name: $(broker_name "$lane" "$number"), namesrv: [\"$namesrv\"]}
-  ingress: false"
+  ingress: false
+  retention: {disk: {clean: 100%, forced: 100%, refuse: 100%}}"
     done
   done
 }
