@@ -118,11 +118,12 @@ mod tests {
     use super::*;
     use crate::record::{Place, RecordBody};
 
-    fn check(properties: &[u8], topic: &str) -> Vec<(String, u64)> {
+    /// The bytes of a record at offset 9 of its queue.
+    fn stored(topic: &str, queue: QueueId, properties: &[u8]) -> Vec<u8> {
         let host = "127.0.0.1:10911".parse().unwrap();
         let body = RecordBody {
             topic,
-            queue: 3,
+            queue,
             flag: 0,
             system_flag: 0,
             born: 0,
@@ -135,6 +136,11 @@ mod tests {
         };
         let mut bytes = Vec::new();
         body.encode(&Place { queue_offset: 9, log_offset: 0, stored: 0, store_host: host }, &mut bytes);
+        bytes
+    }
+
+    fn check(properties: &[u8], topic: &str) -> Vec<(String, u64)> {
+        let bytes = stored(topic, 3, properties);
         let record = RecordView::parse(&bytes).unwrap();
         assert_eq!(position_in(&record, topic, 3), Some(9));
         assert_eq!(position_in(&record, topic, 0), None);
@@ -167,36 +173,17 @@ mod tests {
 
     #[test]
     fn in_rocketmqs_log_the_property_is_anywhere() {
-        let bytes = |topic, properties: &[u8]| {
-            let host = "127.0.0.1:10911".parse().unwrap();
-            let mut bytes = Vec::new();
-            let body = RecordBody {
-                topic,
-                queue: 0,
-                flag: 0,
-                system_flag: 0,
-                born: 0,
-                born_host: host,
-                reconsume_times: 0,
-                prepared_offset: 0,
-                body: b"x",
-                properties,
-                dispatched: false,
-            };
-            body.encode(&Place { queue_offset: 9, log_offset: 0, stored: 0, store_host: host }, &mut bytes);
-            bytes
-        };
         let properties = b"INNER_MULTI_QUEUE_OFFSET\x015,,70,2\x02INNER_MULTI_DISPATCH\x01%LMQ%a,b,%LMQ%c,%LMQ%d/e\x02k\x01v\x02";
-        let record = bytes("t", properties);
+        let record = stored("t", 0, properties);
         let record = RecordView::parse(&record).unwrap();
         let found: Vec<_> = positions_of_rocketmq(&record).collect();
         assert_eq!(found, [Ok(("%LMQ%a", 5)), Ok(("%LMQ%c", 70))]);
         assert_eq!(position_in(&record, "%LMQ%c", QUEUE), None, "it could be a producer's own property");
         assert_eq!(position_of(&record, "%LMQ%c", QUEUE), Some(70));
         assert_eq!(position_of(&record, "t", 0), Some(9));
-        let retried = bytes("%RETRY%g", properties);
+        let retried = stored("%RETRY%g", 0, properties);
         assert_eq!(positions_of_rocketmq(&RecordView::parse(&retried).unwrap()).count(), 0);
-        let other = bytes("t", b"INNER_MULTI_QUEUE_OFFSET\x015\x02INNER_MULTI_DISPATCH\x01b\x02");
+        let other = stored("t", 0, b"INNER_MULTI_QUEUE_OFFSET\x015\x02INNER_MULTI_DISPATCH\x01b\x02");
         let other = RecordView::parse(&other).unwrap();
         assert_eq!(positions_of_rocketmq(&other).next(), Some(Err("b")));
     }
