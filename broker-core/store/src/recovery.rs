@@ -218,6 +218,8 @@ fn remove_unfinished<D: Disk>(disk: &D) -> Result<(), DiskError> {
 /// Removes what a crash left of removed segments, oldest first: how many they were.
 fn remove_old<D: Disk>(disk: &D, mark: Option<LogOffset>) -> Result<usize, DiskError> {
     let Some(begin) = mark else { return Ok(0) };
+    // Who wrote the mark may have been killed before it became durable, and what is removed now may be durable sooner.
+    disk.sync_dir("")?;
     let old: Vec<_> = find_segments(disk)?.into_iter().filter(|base| *base < begin).collect();
     for base in &old {
         disk.remove(&segment::path_of(*base))?;

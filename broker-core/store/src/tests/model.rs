@@ -84,6 +84,40 @@ proptest! {
     }
 }
 
+/// Killed between the begin mark's new name and its sync, then the power fails while the next process removes what lies before it.
+#[test]
+fn a_begin_mark_is_durable_before_it_is_believed() {
+    use Action::{Crash, FailSync, Flush, Remove, Run, Snapshot, Stage, SwitchOff};
+    let one = |bytes| Stage(vec![(0, 0, bytes, 0)]);
+    let actions = [
+        one(649),
+        Stage(vec![(0, 0, 148, 0), (0, 0, 28, 3), (0, 0, 691, 0)]),
+        Stage(vec![(0, 0, 700, 1), (0, 0, 815, 0), (0, 0, 28, 0)]),
+        Run,
+        FailSync(1),
+        Run,
+        one(0),
+        Snapshot,
+        one(0),
+        Crash(true),
+        one(46),
+        one(0),
+        Stage(vec![(0, 0, 678, 0), (0, 0, 677, 0), (0, 0, 58, 0)]),
+        Stage(vec![(0, 0, 234, 3)]),
+        Stage(vec![(0, 0, 9, 3), (0, 0, 312, 0)]),
+        Stage(vec![(0, 0, 245, 0), (0, 0, 187, 0)]),
+        Run,
+        Flush,
+        Crash(false),
+        Stage(vec![(0, 0, 35, 1), (0, 0, 0, 0), (0, 0, 0, 5)]),
+        SwitchOff(15),
+        Run,
+        Remove(0),
+        Crash(false),
+    ];
+    run(12_059_621_499_590_221_649, small(Durability::Sync), &actions);
+}
+
 /// Plays a history to its end. Gives a hash of everything that the disk saw.
 fn run(seed: u64, options: Options, actions: &[Action]) -> u64 {
     let mut world = World::new(seed, options);
