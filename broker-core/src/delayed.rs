@@ -74,7 +74,7 @@ impl Delayed {
 
     /// Takes in what was sent, and delivers what is due; when to come again. Blocks on the disk.
     pub(crate) fn round(&self) -> Option<Millis> {
-        match self.follow().and_then(|()| self.deliver_due()) {
+        match self.follow().map_err(Error::from).and_then(|()| self.deliver_due()) {
             Ok(()) => self.timers.lock().deadline(),
             Err(Error::Stage(StageError::Poisoned(_))) => None,
             Err(error) => {
@@ -100,12 +100,11 @@ impl Delayed {
         RawValue::from_string(String::from_utf8(json).expect("JSON is text"))
     }
 
-    fn follow(&self) -> Result<(), Error> {
+    fn follow(&self) -> Result<(), ReadError> {
         let next = self.timers.lock().next();
         follow(&self.queues.reader, TIMER_TOPIC, next, |record| {
             self.timers.lock().see(Waiting::of(record).timer())
-        })?;
-        Ok(())
+        })
     }
 
     fn deliver_due(&self) -> Result<(), Error> {
@@ -138,10 +137,7 @@ impl Delayed {
     /// Puts what waits and lies before `begin` in the queue into the queue again, each with the record that it does not wait
     /// where it was, as one group. Adds what it wrote. Blocks on the disk.
     pub(crate) fn move_before(&self, begin: QueueOffset, written: &mut Written) -> Result<(), RetainError> {
-        let next = self.timers.lock().next();
-        follow(&self.queues.reader, TIMER_TOPIC, next, |record| {
-            self.timers.lock().see(Waiting::of(record).timer())
-        })?;
+        self.follow()?;
         loop {
             let waiting = self.timers.lock().before(begin, MOVED_MAX);
             if waiting.is_empty() {

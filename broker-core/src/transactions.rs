@@ -158,8 +158,7 @@ impl Transactions {
     /// Puts what is open and lies before `begin` in the queue into the queue again, with the record that says so, as one
     /// group. Adds what it wrote. Blocks on the disk.
     pub(crate) fn move_before(&self, begin: QueueOffset, written: &mut Written) -> Result<(), RetainError> {
-        let (next, policy) = (self.table.lock().next(), self.settings.check_policy());
-        follow(&self.queues.reader, HALF_TOPIC, next, |half| self.table.lock().see(&half, &policy))?;
+        self.follow()?;
         loop {
             let open = self.table.lock().before(begin, CHECKS_MAX);
             if open.is_empty() {
@@ -223,7 +222,7 @@ impl Transactions {
 
     /// Takes in what was begun, and asks about what stays open; when to come again. Blocks on the disk.
     pub(crate) fn round(&self) -> Option<Millis> {
-        match self.follow().and_then(|()| self.check_due()) {
+        match self.follow().map_err(RoundError::from).and_then(|()| self.check_due()) {
             Ok(()) => self.table.lock().deadline(),
             Err(RoundError::Stage(StageError::Poisoned(_))) => None,
             Err(error) => {
@@ -233,10 +232,9 @@ impl Transactions {
         }
     }
 
-    fn follow(&self) -> Result<(), RoundError> {
+    fn follow(&self) -> Result<(), ReadError> {
         let (next, policy) = (self.table.lock().next(), self.settings.check_policy());
-        follow(&self.queues.reader, HALF_TOPIC, next, |half| self.table.lock().see(&half, &policy))?;
-        Ok(())
+        follow(&self.queues.reader, HALF_TOPIC, next, |half| self.table.lock().see(&half, &policy))
     }
 
     fn check_due(&self) -> Result<(), RoundError> {

@@ -277,11 +277,13 @@ impl<'a, D: Disk> Walk<'a, D> {
         next: LogOffset,
         report: &mut SegmentReport,
     ) -> Result<(), DiskError> {
-        let names = self.disk.list(sidecar::DIR)?;
         let path = keys::path_of(base);
-        if !names.iter().any(|name| path.ends_with(name.as_str())) {
-            report.keys = Cache::Missing;
-            return Ok(());
+        match self.disk.open_to_read(&path) {
+            Err(DiskError::NotFound { .. }) => {
+                report.keys = Cache::Missing;
+                return Ok(());
+            }
+            file => drop(file?),
         }
         report.keys = Cache::Whole;
         if let Some(chain) = self.chain

@@ -4,7 +4,10 @@
 //! when the store is opened. Stretches end where the next record would make them too long, so that they are found again
 //! by following the sidecars from the first file's first address on.
 
-use super::{OpenError, rebuild::Rebuild};
+use super::{
+    OpenError,
+    rebuild::{Rebuild, entry_of},
+};
 use crate::{
     disk::{Disk, DiskError, DiskFile},
     flusher::Owed,
@@ -14,7 +17,7 @@ use crate::{
     segment::{self, Segment},
     sequencer::StagedEntry,
 };
-use halley_model::{LogOffset, QUEUES_MAX, QueueId, QueueOffset, RecordView, light, tag};
+use halley_model::{LogOffset, QueueId, QueueOffset, RecordView, light};
 use std::{iter, sync::Arc};
 
 /// What a fingerprint is made of: so many bytes at the file's beginning.
@@ -227,12 +230,7 @@ impl<D: Disk> Rebuild<'_, D> {
         segment: LogOffset,
         entries: &mut Vec<StagedEntry>,
     ) -> Result<(), String> {
-        if queue >= QUEUES_MAX {
-            return Err(format!("a record is in queue {queue}, which cannot be"));
-        }
-        let mut appeared = Vec::new();
-        let topic = self.tails.number_of(name, &mut appeared);
-        appeared.drain(..).for_each(|name| self.index.add_topic(name));
+        let topic = self.topic_of_queue(name, queue)?;
         let next = self.tails.next_mut(topic, queue);
         if queue_offset == 0 && *next > 0 {
             // The topic was deleted and made anew: RocketMQ shows nothing from before.
@@ -248,14 +246,7 @@ impl<D: Disk> Rebuild<'_, D> {
             ));
         }
         *next = queue_offset + 1;
-        entries.push(StagedEntry {
-            topic,
-            queue,
-            queue_offset,
-            log_offset: record.log_offset(),
-            size: record.total_len() as u32,
-            tag: tag::code_of(record.properties()),
-        });
+        entries.push(entry_of(record, topic, queue, queue_offset));
         Ok(())
     }
 

@@ -338,7 +338,6 @@ impl<'a, D: Disk> Rebuild<'a, D> {
     ) -> Result<Scanned, OpenError> {
         let mut scanner = Scanner::new(file, start, start_crc, length, self.checks());
         let mut entries = Vec::new();
-        let mut appeared = Vec::new();
         let stop = loop {
             let found = match scanner.next()? {
                 Ok(found) => found,
@@ -350,10 +349,10 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             let admitted = frame::for_each_record(found.bytes, &found.header, found.at, |record| {
                 self.stored = record.stored();
                 let own = (record.topic(), record.queue(), record.queue_offset());
-                entries.push(self.admit(own, record, &mut appeared)?);
+                entries.push(self.admit(own, record)?);
                 if !self.options.planted(Canary::LightQueuesForgotten) {
                     for (name, offset) in light::positions(record) {
-                        entries.push(self.admit((name, light::QUEUE, offset), record, &mut appeared)?);
+                        entries.push(self.admit((name, light::QUEUE, offset), record)?);
                     }
                 }
                 Ok(())
@@ -385,13 +384,8 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         &mut self,
         (name, queue, queue_offset): (&str, QueueId, QueueOffset),
         record: &RecordView<'_>,
-        appeared: &mut Vec<Arc<str>>,
     ) -> Result<StagedEntry, String> {
-        if queue >= QUEUES_MAX {
-            return Err(format!("a record is in queue {queue}, which cannot be"));
-        }
-        let topic = self.tails.number_of(name, appeared);
-        appeared.drain(..).for_each(|name| self.index.add_topic(name));
+        let topic = self.topic_of_queue(name, queue)?;
         let next = self.tails.next_mut(topic, queue);
         if *next == 0 && self.any_begin {
             // All records of the queue were removed, but not where it went on.
@@ -401,14 +395,39 @@ impl<'a, D: Disk> Rebuild<'a, D> {
             return Err(format!("queue {queue} of {name} goes on at {queue_offset} after {next}"));
         }
         *next += 1;
-        Ok(StagedEntry {
-            topic,
-            queue,
-            queue_offset,
-            log_offset: record.log_offset(),
-            size: record.total_len() as u32,
-            tag: tag::code_of(record.properties()),
-        })
+        Ok(entry_of(record, topic, queue, queue_offset))
+    }
+
+    /// The number of the topic of a queue that a record is in, a new one where the topic is.
+    pub(super) fn topic_of_queue(&mut self, name: &str, queue: QueueId) -> Result<u32, String> {
+        if queue >= QUEUES_MAX {
+            return Err(format!("a record is in queue {queue}, which cannot be"));
+        }
+        Ok(self.topic_of(name))
+    }
+
+    fn topic_of(&mut self, name: &str) -> u32 {
+        let mut appeared = Vec::new();
+        let topic = self.tails.number_of(name, &mut appeared);
+        appeared.into_iter().for_each(|name| self.index.add_topic(name));
+        topic
+    }
+}
+
+/// A record's entry in one of its queues.
+pub(super) fn entry_of(
+    record: &RecordView<'_>,
+    topic: u32,
+    queue: QueueId,
+    queue_offset: QueueOffset,
+) -> StagedEntry {
+    StagedEntry {
+        topic,
+        queue,
+        queue_offset,
+        log_offset: record.log_offset(),
+        size: record.total_len() as u32,
+        tag: tag::code_of(record.properties()),
     }
 }
 
