@@ -163,6 +163,12 @@ impl Responder {
     fn end(self) -> String {
         String::from_utf8(self.0.wait_with_output().unwrap().stdout).unwrap()
     }
+
+    /// What it printed until now.
+    fn stop(mut self) -> String {
+        self.0.kill().unwrap();
+        self.end()
+    }
 }
 
 #[test]
@@ -180,7 +186,15 @@ fn a_reply_comes_to_whom_asked() {
         let topic = format!("{asker:?}Asks{answerer:?}");
         run(Rocketmq::Java5, &clients, &server, &["create-topic", &topic, "--queues", "2"]);
         let responder = Responder::start(answerer, &clients, &server, &topic, "2");
-        let replies = sent(&run(asker, &clients, &server, &["request", &topic, "2"]), "reply");
+        // A consumer of the Java client whose first rebalance meets its own scheduled heartbeat (its first second) tells
+        // its new subscription version with the next heartbeat only, 30 s later, and pulls nothing until then
+        // (`sendHeartbeatToAllBrokerWithLock` of `MQClientInstance`, 5.5).
+        let namesrv = server.namesrv.to_string();
+        let asked = asker.run(&clients, &["request", &namesrv, &topic, "2", "--timeout-ms", "60000"]);
+        let replies = match asked {
+            Ok(lines) => sent(&lines, "reply"),
+            Err(output) => panic!("{asker:?}: {output}; {answerer:?}: {}", responder.stop()),
+        };
         assert_eq!(replies, ["question-0!", "question-1!"], "{asker:?} asks {answerer:?}");
         let told = responder.end();
         assert_eq!(told.matches("SEND_OK").count(), 2, "{answerer:?} hears that both arrived: {told}");
