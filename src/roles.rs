@@ -7,7 +7,8 @@ use crate::{admin, commands::Error};
 use halley_backend::Backend;
 use halley_bridge::Bridge;
 use halley_broker::{
-    Broker, Durability, NameServer, Options, Recovery, RetentionPolicy, Tls, TlsFiles, TlsMode, Watermarks,
+    Broker, Durability, NameServer, Options, Recovery, RetentionPolicy, Tls, TlsFiles, TlsMode, TopicPolicy,
+    Watermarks,
 };
 use halley_connector_http as http;
 use halley_ingress::{IngressMetrics, Limits};
@@ -313,10 +314,7 @@ async fn open(
         id: server.broker_id,
         name_server: server.namesrv.is_some(),
         address,
-        durability: match server.durability {
-            config::Durability::Os => Durability::Os,
-            config::Durability::Sync => Durability::Sync,
-        },
+        durability: durability(server.durability),
         segment_bytes: server.segment_bytes,
         retention: retention(&server.retention),
     };
@@ -365,10 +363,22 @@ fn report(recovery: &Recovery) {
     }
 }
 
-/// Topics of buses and routes exist before the first event comes.
+fn durability(of: config::Durability) -> Durability {
+    match of {
+        config::Durability::Os => Durability::Os,
+        config::Durability::Sync => Durability::Sync,
+    }
+}
+
+/// Topics of buses and routes exist before the first event comes, and are kept as the file says.
 async fn ensure_topics(broker: &Broker, config: &Config) -> Result<(), Error> {
     for bus in &config.buses {
         broker.ensure_topic(&bus.topic, bus.queues).await?;
+        let policy = TopicPolicy {
+            retention: bus.retention_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+            durability: bus.durability.map(durability),
+        };
+        broker.keep_topic(&bus.topic, policy).await?;
         for route in &bus.routes {
             broker.ensure_topic(&route.topic, bus.queues).await?;
         }

@@ -6,6 +6,7 @@ mod common;
 
 use common::{Server, Sink, eventually};
 use std::{
+    path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -20,9 +21,19 @@ struct Fault(Child);
 impl Fault {
     /// `None` where there is no `strace`, which is said.
     fn inject(server: &Server, calls: &str, fault: &str) -> Option<Self> {
+        let inject = format!("inject={calls}:{fault}");
+        Self::attach(server, calls, Path::new("/dev/null"), &["-e", &inject])
+    }
+
+    /// No fault: writes the calls into a file, each with its thread.
+    fn watch(server: &Server, calls: &str, into: &Path) -> Option<Self> {
+        Self::attach(server, calls, into, &[])
+    }
+
+    fn attach(server: &Server, calls: &str, into: &Path, more: &[&str]) -> Option<Self> {
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-q", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-        strace.args(["-e", &format!("inject={calls}:{fault}"), "-p", &server.pid().to_string()]);
+        strace.args(["-f", "-q", "-e", &format!("trace={calls}"), "-o"]).arg(into);
+        strace.args(more).args(["-p", &server.pid().to_string()]);
         let Ok(child) = strace.stderr(Stdio::null()).spawn() else {
             let message = "skipped: injected faults, install strace";
             assert!(std::env::var_os("CI").is_none(), "{message}");
@@ -120,4 +131,37 @@ fn a_slow_disk_is_told_to_clients_and_nothing_else_suffers() {
     assert_eq!(server.post_event("/", "2", "t").status, 202);
     let stored = server.metric("halley_log_records_total") as usize;
     assert!(stored > accepted, "{stored} records of {accepted} accepted events");
+}
+
+/// How often the thread that writes the log syncs while `work` is done; `None` without `strace`.
+fn syncs_of_the_log(server: &Server, work: impl FnOnce()) -> Option<usize> {
+    let tasks = format!("/proc/{}/task", server.pid());
+    let log = std::fs::read_dir(&tasks).unwrap().map(|task| task.unwrap().file_name()).find(|task| {
+        let name = std::fs::read_to_string(format!("{tasks}/{}/comm", task.display()));
+        name.is_ok_and(|name| name.trim() == "log")
+    });
+    let log = log.expect("the log has a thread").into_string().unwrap();
+    let calls = server.dir.path().join("calls");
+    let trace = Fault::watch(server, "fdatasync", &calls)?;
+    work();
+    drop(trace);
+    let calls = std::fs::read_to_string(calls).unwrap();
+    Some(calls.lines().filter(|line| line.split(' ').next() == Some(&log)).count())
+}
+
+#[test]
+fn what_need_not_be_synced_is_not_waited_for() {
+    let config = "buses: {fast: {durability: os}, safe: {durability: sync}, usual: {}}\n";
+    for (durability, usual) in [("sync", 3), ("os", 0)] {
+        let server = Server::start_durable(durability, config);
+        let post = |bus: &str| {
+            for id in ["1", "2", "3"] {
+                assert_eq!(server.post_event(bus, id, "t").status, 202);
+            }
+        };
+        let Some(of_fast) = syncs_of_the_log(&server, || post("/fast")) else { return };
+        assert_eq!(of_fast, 0, "{durability}");
+        assert_eq!(syncs_of_the_log(&server, || post("/safe")), Some(3), "{durability}");
+        assert_eq!(syncs_of_the_log(&server, || post("/usual")), Some(usual), "{durability}");
+    }
 }

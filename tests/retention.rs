@@ -199,3 +199,57 @@ fn a_disk_that_is_too_full_refuses_producers_and_nobody_else() {
     let shown = client.ask(26, &[], b"");
     assert!(String::from_utf8(shown.body).unwrap().contains("diskSpaceWarningLevelRatio=100\n"));
 }
+
+#[test]
+fn a_topic_keeps_messages_for_a_time_of_its_own() {
+    let config = "buses: {short: {queues: 1, retention: 1s}, long: {queues: 1, retention: 1h}}\n";
+    let mut server = Server::start(config);
+    let mut client = Client::of(&server);
+    let old: Vec<_> = (0..3).map(|_| client.send("BUS_short", "", b"old")).collect();
+    assert_eq!(old, [0, 1, 2]);
+    for topic in ["BUS_long", "other", "third"] {
+        client.send(topic, "", b"stays");
+    }
+    eventually("what is too old is hidden", || client.bounds("BUS_short") == (3, 3));
+    assert_eq!(client.pull("BUS_short", 0).code, OFFSET_MOVED);
+    // An administrator's word is obeyed at once: Halley's attribute, and RocketMQ's, whose hours are not over.
+    let keep = |client: &mut Client, topic, attributes| {
+        let fields = [
+            ("topic", topic),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "1"),
+            ("writeQueueNums", "1"),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("topicSysFlag", "0"),
+            ("order", "false"),
+            ("attributes", attributes),
+        ];
+        assert_eq!(client.ask(17, &fields, b"").code, SUCCESS);
+    };
+    keep(&mut client, "other", "+retention.ms=1000");
+    keep(&mut client, "third", "+reserve.time=1");
+    eventually("it is too old now", || client.bounds("other") == (1, 1));
+    server.kill();
+    server.restart();
+    let mut client = Client::of(&server);
+    assert_eq!(client.bounds("BUS_short"), (3, 3), "nobody sees it again");
+    assert_eq!(client.bounds("other"), (1, 1));
+    assert_eq!(client.bounds("BUS_long"), (0, 1));
+    assert_eq!(client.bounds("third"), (0, 1));
+    assert_eq!(client.send("BUS_short", "", b"new"), 3, "no offset is given twice");
+
+    // Of a bus the file decides: it says nothing of the time any more.
+    server.terminate();
+    let path = server.dir.path().join("halley.yaml");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, config.replace("retention: 1s", "durability: sync")).unwrap();
+    server.restart();
+    let mut client = Client::of(&server);
+    client.send("BUS_short", "", b"stays");
+    let (_, next) = client.bounds("BUS_short");
+    client.send("other", "", b"goes");
+    eventually("the other topic's time is over again", || client.bounds("other") == (2, 2));
+    let (first, _) = client.bounds("BUS_short");
+    assert!(first < next, "{first} of {next}");
+}

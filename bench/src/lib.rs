@@ -13,12 +13,14 @@ mod filter;
 mod floor;
 mod ingress;
 mod load;
+mod plot;
 mod pop;
 mod process;
 mod pull;
 mod remoting;
 mod report;
 mod send;
+mod sweep;
 mod timers;
 mod topics;
 
@@ -36,6 +38,8 @@ pub struct Arguments {
 enum Load {
     /// Send messages to a broker over Remoting
     Send(send::Arguments),
+    /// Send at one rate after the other, to several servers in turn, and show how latency grows
+    Sweep(sweep::Arguments),
     /// Fill a topic, then pull it all in batches of 32 and check it
     Pull(pull::Arguments),
     /// Fill a topic, then pop it all in batches of 32, acknowledge each message and check it
@@ -117,6 +121,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     runtime.block_on(async {
         match arguments.load {
             Load::Send(arguments) => send::run(arguments).await,
+            Load::Sweep(arguments) => sweep::run(arguments).await,
             Load::Pull(arguments) => pull::run(arguments).await,
             Load::Pop(arguments) => pop::run(arguments).await,
             Load::Timers(arguments) => timers::run(arguments).await,

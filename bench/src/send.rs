@@ -4,6 +4,7 @@ use crate::{
     Error, Shape,
     load::{self, Measured, Schedule, Window},
     remoting::{self, Connection},
+    report::Report,
 };
 use bytes::BytesMut;
 use clap::{Args, ValueEnum};
@@ -53,7 +54,21 @@ enum Header {
     Json,
 }
 
+impl Arguments {
+    /// Messages of `size` bytes to the brokers of a name server, as they usually are.
+    pub(crate) fn to(peer: SocketAddr, size: usize, shape: Shape) -> Self {
+        let topic = "bench".to_owned();
+        Self { peer, broker: None, topic, queues: 8, size, serialize: Header::Rocketmq, shape }
+    }
+}
+
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Error> {
+    measure(&arguments).await?.print(arguments.shape.json);
+    Ok(())
+}
+
+/// Sends, and says what it came to.
+pub(crate) async fn measure(arguments: &Arguments) -> Result<Report, Error> {
     let broker = match arguments.broker {
         Some(broker) => broker,
         None => remoting::prepare(arguments.peer, &arguments.topic, arguments.queues).await?,
@@ -65,13 +80,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Error> {
             format!("send {} B at {rate} msg/s over {} connections", arguments.size, shape.connections)
         }
     };
-    let report = load::run(&name, &shape, move |index, window| {
+    let connection = |index, window| {
         let arguments = arguments.clone();
         async move { Sender::open(broker, &arguments).await?.run(&arguments.shape, index, window).await }
-    });
-    let report = report.await?;
-    report.print(shape.json);
-    Ok(())
+    };
+    load::run(&name, &shape, connection).await
 }
 
 /// One connection with its encoded requests.

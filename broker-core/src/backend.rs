@@ -9,9 +9,15 @@ use crate::{
 };
 use bytes::Bytes;
 use halley_backend::{Backend, Commit, Outgoing, Placed, PullError, Pulled, SendError};
-use halley_machine::{offsets::Committed, topics::CreateError};
-use halley_model::{GroupName, LogOffset, QueueId, QueueOffset, RecordBody, RecordView, TopicName};
-use halley_store::StageError;
+use halley_machine::{
+    attributes::{self, Attributes},
+    offsets::Committed,
+    topics::CreateError,
+};
+use halley_model::{
+    GroupName, LogOffset, Millis, QueueId, QueueOffset, RecordBody, RecordView, TopicConfig, TopicName,
+};
+use halley_store::{Durability, StageError};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::Notify,
@@ -20,11 +26,7 @@ use tokio::{
 
 impl Backend for Broker {
     async fn ensure_topic(&self, topic: &TopicName, queues: u32) -> Result<(), SendError> {
-        let end = self.catalog.ensure(topic, queues).map_err(|error| match error {
-            ChangeError::Stage(error) => refused(error),
-            ChangeError::Create(CreateError::NoPattern { topic }) => SendError::NoSuchTopic(topic),
-            ChangeError::Create(error) => SendError::Invalid(error.to_string()),
-        })?;
+        let end = self.catalog.ensure(topic, queues).map_err(not_changed)?;
         self.reached(end).await
     }
 
@@ -88,14 +90,49 @@ impl Backend for Broker {
     }
 }
 
+/// How a topic is kept, where it is not as everything else is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TopicPolicy {
+    /// For how long messages are kept, in milliseconds; [`Millis::MAX`] for ever.
+    pub retention: Option<Millis>,
+    /// When a message counts as stored.
+    pub durability: Option<Durability>,
+}
+
 impl Broker {
+    /// Says how a topic is kept that exists, durably when the future ends. It stands in the topic's attributes `retention.ms` and
+    /// `flush.disk.type`; what is not said here is removed from them.
+    pub async fn keep_topic(&self, topic: &TopicName, policy: TopicPolicy) -> Result<(), SendError> {
+        let config = self.catalog.get(topic).ok_or_else(|| SendError::NoSuchTopic(topic.clone()))?;
+        let retention = policy.retention.map(|ms| if ms == Millis::MAX { -1 } else { ms }.to_string());
+        let flush = policy.durability.map(|durability| match durability {
+            Durability::Os => attributes::FLUSH_ASYNC.to_owned(),
+            Durability::Sync => attributes::FLUSH_SYNC.to_owned(),
+        });
+        let mut changes = Attributes::new();
+        for (name, wanted) in [(attributes::RETENTION, retention), (attributes::FLUSH, flush)] {
+            match (wanted, config.attributes.get(name)) {
+                (Some(wanted), now) if now != Some(&wanted) => _ = changes.insert(format!("+{name}"), wanted),
+                (None, Some(_)) => _ = changes.insert(format!("-{name}"), String::new()),
+                _ => {}
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let end = self.catalog.update(TopicConfig::clone(&config), &changes).map_err(not_changed)?;
+        self.reached(end).await
+    }
+
     fn stage(&self, batch: &[Outgoing]) -> Result<(Vec<Placed>, LogOffset), SendError> {
         let mut bodies = Vec::with_capacity(batch.len());
+        let mut durability = Durability::Os;
         for message in batch {
             let Some(config) = self.catalog.get(&message.topic) else {
                 return Err(SendError::NoSuchTopic(message.topic.clone()));
             };
             let queue = message.queue.unwrap_or_else(|| catalog::next_queue(&config));
+            durability = durability.max(self.appends.durability_of(&config));
             bodies.push(RecordBody {
                 topic: &message.topic,
                 queue,
@@ -111,8 +148,10 @@ impl Broker {
             });
         }
         let mut places = Vec::with_capacity(batch.len());
-        let staged =
-            self.appends.stage_sent().and_then(|mut staging| staging.append_group(&bodies, &mut places));
+        let staged = self.appends.stage_sent().and_then(|mut staging| {
+            staging.ask(durability);
+            staging.append_group(&bodies, &mut places)
+        });
         staged.map_err(refused)?;
         let end = places.last().map_or(0, |last| last.log_offset + 1);
         let placed = places.iter().zip(&bodies).map(|(place, body)| Placed {
@@ -153,6 +192,15 @@ impl Broker {
         let looked = tokio::task::spawn_blocking(move || queues.look_whole(&ask, Source::Disk)).await;
         let looked = looked.map_err(|error| read_error(&error))?.map_err(|error| read_error(&error))?;
         looked.map_err(|_| PullError::Read("the disk was asked and did not answer".to_owned()))
+    }
+}
+
+/// The error for a topic that was not changed.
+fn not_changed(error: ChangeError) -> SendError {
+    match error {
+        ChangeError::Stage(error) => refused(error),
+        ChangeError::Create(CreateError::NoPattern { topic }) => SendError::NoSuchTopic(topic),
+        ChangeError::Create(error) => SendError::Invalid(error.to_string()),
     }
 }
 

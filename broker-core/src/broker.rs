@@ -285,7 +285,10 @@ impl Broker {
             metrics: metrics.clone(),
             room: room.clone(),
             paid: Default::default(),
+            ages: Default::default(),
         };
+        // Nobody sees again what was hidden before the restart.
+        retainer.hide();
         let lookup = Arc::new(Lookup::default());
         let broker = Self {
             identity,

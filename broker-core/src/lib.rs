@@ -56,6 +56,7 @@ mod transactions;
 mod transport;
 mod writer;
 
+pub use backend::TopicPolicy;
 pub use broker::{Broker, Options, StartError};
 pub use halley_machine::retention::{Policy as RetentionPolicy, Watermarks};
 pub use halley_store::{Durability, Recovery};

@@ -1,4 +1,4 @@
-//! Removes what is old from the log. What of it is still needed is put into the log again first: all state, and what waits.
+//! Removes what is old from the log, and hides what a topic does not keep as long. What of it is still needed is put into the log again first: all state, and what waits.
 
 use crate::{
     clock, compactions::Compactions, housekeeping::Housekeeping, metrics::BrokerMetrics, settings::Settings,
@@ -10,7 +10,7 @@ use halley_machine::{
     state::StateRecord,
     transactions::HALF_TOPIC,
 };
-use halley_model::LogOffset;
+use halley_model::{LogOffset, Millis};
 use halley_store::{ReadError, RemoveError, Retention, StageError, disk::Disk};
 use parking_lot::Mutex;
 use std::{
@@ -22,6 +22,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use topics::OwnAges;
 
 /// How often it is looked for something to remove.
 pub(crate) const NAP: Duration = Duration::from_secs(1);
@@ -46,6 +47,7 @@ pub(crate) struct Retainer<D: Disk> {
     pub(crate) metrics: Arc<BrokerMetrics>,
     pub(crate) room: Arc<Room>,
     pub(crate) paid: Mutex<Paid>,
+    pub(crate) ages: Mutex<OwnAges>,
 }
 
 /// How much room the disk has.
@@ -133,8 +135,9 @@ impl<D: Disk> Retainer<D> {
                 false => tracing::info!(percent = disk, "the disk has room again: producers are served"),
             }
         }
+        let longest = self.hide();
         let asked = self.room.asked.swap(false, Ordering::Relaxed);
-        if let Err(error) = self.remove(asked) {
+        if let Err(error) = self.remove(asked, longest) {
             tracing::warn!(%error, "nothing was removed from the log, it is tried again");
         }
         self.metrics.log_begin.set(self.house.reader.start() as i64);
@@ -142,7 +145,12 @@ impl<D: Disk> Retainer<D> {
         self.metrics.disk.set(i64::from(disk));
     }
 
-    fn remove(&self, asked: bool) -> Result<(), RetainError> {
+    /// Hides what topics with a retention of their own do not keep. Gives the longest of their times. Blocks on the disk.
+    pub(crate) fn hide(&self) -> Millis {
+        self.ages.lock().hide(&self.house, clock::now())
+    }
+
+    fn remove(&self, asked: bool, longest: Millis) -> Result<(), RetainError> {
         let reader = &self.house.reader;
         let removable: Vec<_> = self.retention.removable();
         let Some(covered) = removable.last().map(|last| last.end) else { return Ok(()) };
@@ -152,7 +160,8 @@ impl<D: Disk> Retainer<D> {
         let cost = if asked { 0 } else { paid.state + paid.waiting };
         let (now, begin, end, disk) = (clock::now(), reader.start(), reader.end(), self.room.percent());
         let seen = Seen { now, begin, end, removable: &removable, disk, cost };
-        let Some((until, reason)) = self.settings.retention().until(&seen) else { return Ok(()) };
+        let policy = self.settings.retention().keeping(longest);
+        let Some((until, reason)) = policy.until(&seen) else { return Ok(()) };
         let Some(until) = self.without_compacted(until, &removable)? else { return Ok(()) };
 
         let waiting = self.move_waiting(until)?;
@@ -292,6 +301,8 @@ impl Written {
         self.bytes += other.bytes;
     }
 }
+
+mod topics;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Attributes of topics and groups: which there are, and how they are changed (`AttributeParser`, `AttributeUtil`,
 //! `TopicAttributes`, `SubscriptionGroupAttributes`, 5.5).
 
+use halley_model::Millis;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Named settings, or changes of them, whose names begin with `+` or `-`.
@@ -38,6 +39,23 @@ pub const LITE_WILDCARD: &str = "lite.sub.wildcard";
 
 /// The group attribute that says how many of 100 pops go by priority.
 pub const PRIORITY_FACTOR: &str = "priority.factor";
+
+/// The topic attribute that says for how long messages are kept, in milliseconds; -1 for ever. Not RocketMQ's; the name is
+/// Kafka's.
+pub const RETENTION: &str = "retention.ms";
+
+/// The same in hours, of RocketMQ's tiered store (`TopicAttributes`, 5.5); -1 for what the broker is set to.
+const RESERVE_TIME: &str = "reserve.time";
+
+/// The topic attribute that says when a message counts as stored. Not RocketMQ's, which has this setting for the broker
+/// alone; the words are those of its `flushDiskType`.
+pub const FLUSH: &str = "flush.disk.type";
+
+/// Its value for messages that are stored once the operating system has them.
+pub const FLUSH_ASYNC: &str = "ASYNC_FLUSH";
+
+/// Its value for messages that are stored once they are synced.
+pub const FLUSH_SYNC: &str = "SYNC_FLUSH";
 
 /// How the queues of a topic count batches.
 const QUEUE_TYPE: &str = "queue.type";
@@ -78,7 +96,9 @@ pub const OF_TOPICS: &[Attribute] = &[
         true,
         Values::OneOf(&["UNSPECIFIED", "MIXED", "TRANSACTION", PRIORITY, "FIFO", "DELAY", LITE, "NORMAL"]),
     ),
-    Attribute::new("reserve.time", true, Values::Range(-1, i64::MAX)),
+    Attribute::new(RESERVE_TIME, true, Values::Range(-1, i64::MAX)),
+    Attribute::new(RETENTION, true, Values::Range(-1, i64::MAX)),
+    Attribute::new(FLUSH, true, Values::OneOf(&[FLUSH_ASYNC, FLUSH_SYNC])),
     Attribute::new(LITE_EXPIRATION, true, Values::Range(-1, 43_200)),
 ];
 
@@ -102,6 +122,17 @@ pub fn takes_inner_batches(attributes: &Attributes) -> bool {
 /// Whether of the topic's messages only the newest of each key count (`CleanupPolicyUtils`, 5.5).
 pub fn is_compacted(attributes: &Attributes) -> bool {
     attributes.get(CLEANUP_POLICY).is_some_and(|policy| policy == "COMPACTION")
+}
+
+/// For how long the topic's messages are kept, where it is not as long as the broker's others: [`Millis::MAX`] for ever.
+pub fn retention(attributes: &Attributes) -> Option<Millis> {
+    const HOUR_MS: Millis = 60 * 60 * 1000;
+    let number = |name| attributes.get(name)?.parse::<Millis>().ok();
+    match (number(RETENTION), number(RESERVE_TIME)) {
+        (Some(-1), _) => Some(Millis::MAX),
+        (Some(ms), _) => Some(ms),
+        (None, hours) => hours.filter(|hours| *hours > 0).map(|hours| hours.saturating_mul(HOUR_MS)),
+    }
 }
 
 impl Attribute {

@@ -76,6 +76,13 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The same, but nothing is too old that is not older than `age`, in milliseconds: some topic keeps it.
+    #[must_use]
+    pub fn keeping(self, age: Millis) -> Self {
+        let age = self.age.filter(|_| age < Millis::MAX).map(|own| own.max(age));
+        Self { age, ..self }
+    }
+
     /// Up to where the log is to be removed, and why; `None` where it is to stay as it is.
     pub fn until(&self, seen: &Seen<'_>) -> Option<(LogOffset, Reason)> {
         let is_old = |segment: &&Segment| self.age.is_some_and(|age| seen.now - segment.stored > age);
@@ -138,6 +145,22 @@ mod tests {
         let mut set_back = ten;
         set_back[1].stored = 9_999;
         assert_eq!(policy(5_500).until(&seen(&set_back)), Some((100, Reason::Age)));
+    }
+
+    #[test]
+    fn what_a_topic_keeps_longer_stays() {
+        let ten = segments(10);
+        let policy = Policy { age: Some(5_500), ..nothing() };
+        assert_eq!(policy.keeping(5_000), policy);
+        assert_eq!(policy.keeping(8_999).until(&seen(&ten)), Some((100, Reason::Age)));
+        assert_eq!(policy.keeping(Millis::MAX).until(&seen(&ten)), None);
+        assert_eq!(nothing().keeping(1), nothing());
+        let short = Policy { size: Some(950), ..policy };
+        assert_eq!(
+            short.keeping(Millis::MAX).until(&seen(&ten)),
+            Some((100, Reason::Size)),
+            "size goes first"
+        );
     }
 
     #[test]

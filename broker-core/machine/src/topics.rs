@@ -1,9 +1,13 @@
 //! The table of topics: which exist, and when one may be created.
 
-use crate::{attributes::AttributeError, delay::TIMER_TOPIC, transactions::HALF_TOPIC};
-use halley_model::{NameError, Permission, QUEUES_MAX, TopicConfig, TopicName, name, topic};
+use crate::{
+    attributes::{self, AttributeError},
+    delay::TIMER_TOPIC,
+    transactions::HALF_TOPIC,
+};
+use halley_model::{Millis, NameError, Permission, QUEUES_MAX, TopicConfig, TopicName, name, topic};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     hash::{BuildHasherDefault, DefaultHasher},
     sync::Arc,
 };
@@ -34,6 +38,8 @@ const RETRY_QUEUES: u32 = 1;
 pub struct Topics {
     // Looked up once per message, hence a hash; its hasher is fixed, and nothing iterates it unsorted.
     table: HashMap<TopicName, Arc<TopicConfig>, BuildHasherDefault<DefaultHasher>>,
+    /// The topics that keep messages for a time of their own: few of perhaps a million.
+    own_retention: BTreeSet<TopicName>,
 }
 
 /// Why a topic was not created or changed.
@@ -61,7 +67,7 @@ pub enum CreateError {
 
 impl Default for Topics {
     fn default() -> Self {
-        let mut topics = Self { table: HashMap::default() };
+        let mut topics = Self { table: HashMap::default(), own_retention: BTreeSet::new() };
         let pattern = TopicName::new(name::AUTO_CREATE_TOPIC).expect("the pattern topic's name is legal");
         topics.put(TopicConfig {
             permission: Permission::INHERIT,
@@ -88,9 +94,23 @@ impl Topics {
         all
     }
 
+    /// The topics that keep messages for a time of their own, with their queues and that time, by name.
+    pub fn with_own_retention(&self) -> Vec<(TopicName, u32, Millis)> {
+        let own = self.own_retention.iter().filter_map(|name| {
+            let topic = self.table.get(name)?;
+            Some((name.clone(), topic.queues(), attributes::retention(&topic.attributes)?))
+        });
+        own.collect()
+    }
+
     /// Sets a topic as it comes from the log.
     pub fn put(&mut self, config: TopicConfig) -> Arc<TopicConfig> {
         let config = Arc::new(config);
+        if attributes::retention(&config.attributes).is_some() {
+            self.own_retention.insert(config.name.clone());
+        } else {
+            self.own_retention.remove(&config.name);
+        }
         self.table.insert(config.name.clone(), config.clone());
         config
     }
@@ -114,14 +134,15 @@ impl Topics {
 
     /// Forgets a topic; what it was.
     pub fn remove(&mut self, topic: &TopicName) -> Option<Arc<TopicConfig>> {
+        self.own_retention.remove(topic);
         self.table.remove(topic)
     }
 
     /// Takes a change back that could not be logged: the topic is again what it was before, or gone.
     pub fn restore(&mut self, topic: &TopicName, before: Option<Arc<TopicConfig>>) {
         match before {
-            Some(before) => _ = self.table.insert(topic.clone(), before),
-            None => _ = self.table.remove(topic),
+            Some(before) => _ = self.put(TopicConfig::clone(&before)),
+            None => _ = self.remove(topic),
         }
     }
 

@@ -213,6 +213,7 @@ impl Sends<'_> {
             return None;
         }
         let record = send.record(session.info.peer, send.body, properties, send.header.flag);
+        staging.ask(self.appends.durability_of(&send.topic));
         let staged = if send.header.batch {
             stage_batch(send, session.info.peer, staging)
         } else {

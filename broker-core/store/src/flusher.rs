@@ -107,6 +107,13 @@ impl<D: Disk> Background<D> {
         }
     }
 
+    /// Syncs everything before `end`, which is written.
+    pub(crate) fn sync_to(&self, end: LogOffset) -> Result<(), DiskError> {
+        self.wrote_to(end);
+        let _alone = self.working.lock();
+        self.sync()
+    }
+
     fn sync(&self) -> Result<(), DiskError> {
         let (ended, active, end) = {
             let written = self.written.lock();

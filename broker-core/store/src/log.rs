@@ -1,6 +1,9 @@
 //! Staging records, and knowing how far they are stored.
 
-use crate::sequencer::{Placed, Sequencer, StageError};
+use crate::{
+    options::Durability,
+    sequencer::{Placed, Sequencer, StageError},
+};
 use halley_model::{LogOffset, Millis, QUEUES_MAX, QueueId, QueueOffset, RecordBody};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
@@ -23,13 +26,20 @@ pub(crate) struct Shared {
     visible: AtomicU64,
     acked: AtomicU64,
     durable: AtomicU64,
+    /// Where a staging asks for nothing else.
+    durability: Durability,
     poison: OnceLock<String>,
     /// Keeps others out of the directory as long as there is a handle.
     _lock: Box<dyn Any + Send + Sync>,
 }
 
 impl Shared {
-    pub(crate) fn new(sequencer: Sequencer, end: LogOffset, lock: Box<dyn Any + Send + Sync>) -> Self {
+    pub(crate) fn new(
+        sequencer: Sequencer,
+        end: LogOffset,
+        durability: Durability,
+        lock: Box<dyn Any + Send + Sync>,
+    ) -> Self {
         Self {
             sequencer: Mutex::new(sequencer),
             work: Condvar::new(),
@@ -37,6 +47,7 @@ impl Shared {
             visible: AtomicU64::new(end),
             acked: AtomicU64::new(end),
             durable: AtomicU64::new(end),
+            durability,
             poison: OnceLock::new(),
             _lock: lock,
         }
@@ -107,10 +118,10 @@ impl Log {
         self.shared.check_poison().map_err(|Poisoned(reason)| StageError::Poisoned(reason))?;
         let sequencer = self.shared.sequencer.lock();
         let now = sequencer.store_time(now);
-        Ok(Staging { shared: &self.shared, sequencer, now })
+        Ok(Staging { shared: &self.shared, sequencer, now, durability: self.shared.durability })
     }
 
-    /// Everything before this is stored as the policy asks. It moves by whole groups.
+    /// Everything before this is stored as its staging asked. It moves by whole groups.
     pub fn acked(&self) -> LogOffset {
         self.shared.acked()
     }
@@ -125,6 +136,11 @@ impl Log {
     pub fn raise_end(&self, topic: &str, queue: QueueId, end: QueueOffset) {
         assert!(queue < QUEUES_MAX, "queue {queue} of {topic} cannot be");
         self.shared.sequencer.lock().raise_end(topic, queue, end);
+    }
+
+    /// When a record counts as stored that nobody asks otherwise for.
+    pub fn durability(&self) -> Durability {
+        self.shared.durability
     }
 
     /// Everything before this outlives a power cut.
@@ -148,13 +164,21 @@ pub struct Staging<'a> {
     shared: &'a Shared,
     sequencer: MutexGuard<'a, Sequencer>,
     now: Millis,
+    durability: Durability,
 }
 
 impl Staging<'_> {
+    /// When the records that are staged from now on count as stored, whatever the store's own setting is. What lies before a
+    /// synced record is synced with it.
+    pub fn ask(&mut self, durability: Durability) {
+        self.durability = durability;
+    }
+
     /// Stages one record. It is stored once [`Log::acked`] is beyond its log offset.
     pub fn append(&mut self, body: &RecordBody<'_>) -> Result<Placed, StageError> {
         let mut place = Placed { queue_offset: 0, log_offset: 0 };
-        self.sequencer.append(std::slice::from_ref(body), self.now, |placed| place = placed)?;
+        let how = (self.now, self.durability);
+        self.sequencer.append(std::slice::from_ref(body), how, |placed| place = placed)?;
         Ok(place)
     }
 
@@ -170,7 +194,7 @@ impl Staging<'_> {
         group: &[RecordBody<'_>],
         placed: &mut Vec<Placed>,
     ) -> Result<(), StageError> {
-        self.sequencer.append(group, self.now, |place| placed.push(place))
+        self.sequencer.append(group, (self.now, self.durability), |place| placed.push(place))
     }
 }
 

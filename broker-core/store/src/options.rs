@@ -3,8 +3,8 @@
 use crate::{canary::Canary, frame, segment};
 use std::net::SocketAddr;
 
-/// When a record counts as stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When a record counts as stored; the weaker first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// After it was handed to the operating system: outlives the process, not a power cut.
     Os,
@@ -33,7 +33,7 @@ impl Foreign {
 /// A store's settings. See [`Options::new`] for the defaults.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// When a record counts as stored.
+    /// When a record counts as stored whose producer does not ask for something else, see [`crate::Staging::ask`].
     pub durability: Durability,
     /// The broker's address, written into each record as its store host.
     pub store_host: SocketAddr,
@@ -55,14 +55,15 @@ impl Options {
     /// Smallest allowed segment, in bytes.
     pub const SEGMENT_BYTES_MIN: u64 = 1024;
 
-    /// Segments of 128 MiB, 64 MiB staged at most, 64 MiB of tail in memory.
+    /// Segments of 128 MiB, 64 MiB staged at most, 32 MiB of tail in memory: a tenth of a second at full rate, which is
+    /// more than a consumer that keeps up is ever behind.
     pub fn new(durability: Durability, store_host: SocketAddr) -> Self {
         Self {
             durability,
             store_host,
             segment_bytes: 128 << 20,
             staged_bytes_max: 64 << 20,
-            tail_bytes: 64 << 20,
+            tail_bytes: 32 << 20,
             foreign: None,
             #[cfg(feature = "canaries")]
             canary: None,

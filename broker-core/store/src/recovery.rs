@@ -145,7 +145,7 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
     report.snapshots_removed = snapshots_removed;
     let position = Position { next: last.end, segment_end: last.reserved_to, stored };
     let sequencer = Sequencer::new(&options, tails, position);
-    let shared = Arc::new(Shared::new(sequencer, last.end, Box::new(lock)));
+    let shared = Arc::new(Shared::new(sequencer, last.end, options.durability, Box::new(lock)));
     let segments = Arc::new(segments);
     let tail = Arc::new(Tail::new(options.tail_bytes));
     let background = Arc::new(Background::new(

@@ -9,7 +9,7 @@
 use crate::{
     frame::{BYTES_MAX, HEADER_BYTES},
     hash::BuildFixed,
-    options::Options,
+    options::{Durability, Options},
     segment::START_BYTES,
 };
 use bytes::{BufMut, BytesMut};
@@ -123,6 +123,8 @@ pub(crate) struct Batch {
     pub(crate) entries: Vec<StagedEntry>,
     /// Topics that appeared, in the order of their numbers.
     pub(crate) new_topics: Vec<Arc<str>>,
+    /// Whether something in it is stored only once it is synced.
+    pub(crate) must_sync: bool,
 }
 
 /// The queues of all topics: how far each has come. Derived from the log and nothing else.
@@ -275,11 +277,12 @@ impl Sequencer {
     pub(crate) fn append(
         &mut self,
         group: &[RecordBody<'_>],
-        now: Millis,
+        (now, durability): (Millis, Durability),
         mut placed: impl FnMut(Placed),
     ) -> Result<(), StageError> {
         let bytes = self.measure(group)?;
         self.make_room(bytes)?;
+        self.batch.must_sync |= durability == Durability::Sync;
         for body in group {
             placed(self.put(body, now));
         }

@@ -120,7 +120,7 @@ impl<D: Disk> LogIo<D> {
             progress.arrivals = self.show(batch, &sealed, active);
         }
         self.write(&sealed)?;
-        progress.synced = self.sync()?;
+        progress.synced = std::mem::take(&mut batch.must_sync) && self.sync()?;
         self.background.wrote_to(self.end);
         if !self.options.planted(Canary::IndexAheadOfLog) {
             progress.arrivals = self.show(batch, &sealed, active);
@@ -232,15 +232,20 @@ impl<D: Disk> LogIo<D> {
         Ok(())
     }
 
-    /// Syncs as the policy asks; whether it did.
+    /// Syncs what is written, as something in the batch asks; whether it did.
     fn sync(&mut self) -> Result<bool, DiskError> {
-        match self.options.durability {
-            Durability::Os => return Ok(false),
-            Durability::Sync if self.options.planted(Canary::AckBeforeSync) => self.sync_put_off = true,
-            Durability::Sync => match self.active.file.sync_data() {
+        if self.options.durability == Durability::Os {
+            // The segments before may not be synced either.
+            self.background.sync_to(self.end)?;
+            return Ok(true);
+        }
+        if self.options.planted(Canary::AckBeforeSync) {
+            self.sync_put_off = true;
+        } else {
+            match self.active.file.sync_data() {
                 Err(_) if self.options.planted(Canary::SyncErrorIgnored) => {}
                 done => done?,
-            },
+            }
         }
         self.shared.raise_durable(self.end);
         Ok(true)

@@ -280,6 +280,14 @@ fn roles_are_chosen() {
     assert_eq!((kept.segment_bytes, kept.retention), (16 << 20, retention));
     let all = server("server: {retention: {age: forever, size: any}}\n").retention;
     assert_eq!((all.age_ms, all.size), (None, None));
+    let buses =
+        load("buses: {a: {retention: 36h, durability: os}, b: {retention: forever}, c: {}}\n").unwrap().buses;
+    let kept = |name: &str| {
+        let bus = buses.iter().find(|bus| bus.name == name).unwrap();
+        (bus.retention_ms, bus.durability)
+    };
+    assert_eq!(kept("a"), (Some(129_600_000), Some(config::Durability::Os)));
+    assert_eq!((kept("b"), kept("c")), ((Some(u64::MAX), None), (None, None)));
     let tls = server("server: {tls: {mode: enforcing, cert: c.pem, key: k.pem}}\n").tls;
     assert_eq!(tls.mode, config::TlsMode::Enforcing);
     assert_eq!(tls.files, Some(config::TlsFiles { cert: "c.pem".into(), key: "k.pem".into() }));

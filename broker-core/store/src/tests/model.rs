@@ -17,6 +17,8 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 enum Action {
     /// Topic, queue, length and, by bits, light queues of each record.
     Stage(Vec<(u8, u8, u16, u8)>),
+    /// What is staged from now on asks for this, or for what the store is set to.
+    Ask(Option<Durability>),
     Run,
     Flush,
     Snapshot,
@@ -51,6 +53,7 @@ fn varied_actions() -> impl Strategy<Value = Vec<Action>> {
     let record = (0u8..3, 0u8..3, prop_oneof![0u16..40, 0u16..900], light);
     let action = prop_oneof![
         12 => prop::collection::vec(record, 1..4).prop_map(Action::Stage),
+        2 => proptest::option::of(durabilities()).prop_map(Action::Ask),
         10 => Just(Action::Run),
         2 => Just(Action::Flush),
         1 => Just(Action::Snapshot),
@@ -175,6 +178,9 @@ struct World {
     now: Millis,
     numbers: u64,
     groups: Vec<Vec<Known>>,
+    /// Of each group what it asked for.
+    asked: Vec<Durability>,
+    asks: Option<Durability>,
     /// How many groups are acknowledged, and how many must outlive a power cut.
     acked: usize,
     durable: usize,
@@ -194,6 +200,8 @@ impl World {
             now: NOW,
             numbers: 0,
             groups: Vec::new(),
+            asked: Vec::new(),
+            asks: None,
             acked: 0,
             durable: 0,
             snapshots: Vec::new(),
@@ -207,6 +215,7 @@ impl World {
     fn act(&mut self, action: &Action) {
         match action {
             Action::Stage(records) => self.stage(records),
+            Action::Ask(durability) => self.asks = *durability,
             Action::Run => self.run(),
             Action::Flush => {
                 if let Some(store) = &self.store {
@@ -257,8 +266,11 @@ impl World {
             })
             .collect();
         let mut placed = Vec::new();
-        let staged =
-            store.log.stage(self.now).and_then(|mut staging| staging.append_group(&bodies, &mut placed));
+        let asked = self.asks.unwrap_or(self.options.durability);
+        let staged = store.log.stage(self.now).and_then(|mut staging| {
+            staging.ask(asked);
+            staging.append_group(&bodies, &mut placed)
+        });
         match staged {
             Ok(()) => {
                 let known =
@@ -272,6 +284,7 @@ impl World {
                         }
                     });
                 self.groups.push(known.collect());
+                self.asked.push(asked);
             }
             Err(_) => assert!(placed.is_empty(), "a refused group has no effect"),
         }
@@ -297,9 +310,8 @@ impl World {
         let before = |end: u64| self.groups.partition_point(|group| group[0].placed.log_offset < end);
         self.acked = before(store.log.acked());
         self.durable = self.durable.max(before(store.log.durable()).min(self.acked));
-        if self.options.durability == Durability::Sync {
-            self.durable = self.acked;
-        }
+        let synced = self.asked[..self.acked].iter().rposition(|asked| *asked == Durability::Sync);
+        self.durable = self.durable.max(synced.map_or(0, |last| last + 1));
     }
 
     fn check_visible(&self) {
@@ -419,6 +431,7 @@ impl World {
         let acked = self.acked;
         assert!(survived >= acked, "{acked} groups were acknowledged, {survived} are left");
         self.groups.truncate(survived);
+        self.asked.truncate(survived);
         check_index_is_a_view(&opened.reader);
         if let Some(snapshot) = opened.snapshots.latest().unwrap() {
             assert!(snapshot.at <= opened.log.acked(), "a snapshot knows no more than the log");

@@ -1,6 +1,6 @@
 //! `buses` and `routes`: where events are stored.
 
-use super::{Placed, check_name, conditions, topic, unknown};
+use super::{Placed, check_name, conditions, retention, server, server::Durability, topic, unknown};
 use crate::{
     condition::Condition,
     diagnostic::{Diagnostic, Position},
@@ -29,6 +29,10 @@ pub struct Bus {
     pub queues: u32,
     /// Further copies of some events.
     pub routes: Vec<Route>,
+    /// For how long its events are kept, in milliseconds, `u64::MAX` for ever; `None` for as long as everything.
+    pub retention_ms: Option<u64>,
+    /// When an event counts as stored; `None` for what the server says.
+    pub durability: Option<Durability>,
     /// The attribute by which events must stay in order: events with the same value go to the same queue.
     pub order_key: Option<String>,
 }
@@ -56,7 +60,15 @@ impl Bus {
     fn new(name: &str) -> Self {
         let topic =
             TopicName::new(&format!("BUS_{name}")).expect("a checked name of at most 64 bytes makes a topic");
-        Self { name: name.to_owned(), topic, queues: QUEUES, routes: Vec::new(), order_key: None }
+        Self {
+            name: name.to_owned(),
+            topic,
+            queues: QUEUES,
+            routes: Vec::new(),
+            retention_ms: None,
+            durability: None,
+            order_key: None,
+        }
     }
 }
 
@@ -71,6 +83,8 @@ pub(super) fn read(key: &Key, node: &Node, problems: &mut Problems) -> Option<Bu
     let mut table = Table::of(node, problems);
     let topic = table.get("topic").and_then(|node| topic(node, problems));
     let queues = table.get("queues").and_then(|node| integer(node, 1, u64::from(QUEUES_MAX), problems));
+    let retention_ms = table.get("retention").and_then(|node| retention::age(node, problems));
+    let durability = table.get("durability").and_then(|node| server::durability(node, problems));
     table.finish(problems);
     if !check_name("bus", &key.name, key.at, problems) {
         return None;
@@ -82,6 +96,8 @@ pub(super) fn read(key: &Key, node: &Node, problems: &mut Problems) -> Option<Bu
     if let Some(queues) = queues {
         bus.queues = queues as u32;
     }
+    bus.retention_ms = retention_ms.map(|age| age.unwrap_or(u64::MAX));
+    bus.durability = durability;
     Some(bus)
 }
 

@@ -40,8 +40,7 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Retention {
     let mut retention = Retention::default();
     let mut table = Table::of(node, problems);
     if let Some(node) = table.get("age") {
-        retention.age_ms =
-            if is(node, "forever") { None } else { millis(node, AGE_MS_MIN, AGE_MS_MAX, problems) };
+        retention.age_ms = age(node, problems).flatten();
     }
     if let Some(node) = table.get("size") {
         retention.size = if is(node, "any") { None } else { size(node, SIZE_MIN, u64::MAX, problems) };
@@ -51,6 +50,14 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Retention {
     }
     table.finish(problems);
     retention
+}
+
+/// For how long messages are kept, in milliseconds; `Some(None)` for ever.
+pub(super) fn age(node: &Node, problems: &mut Problems) -> Option<Option<u64>> {
+    if is(node, "forever") {
+        return Some(None);
+    }
+    millis(node, AGE_MS_MIN, AGE_MS_MAX, problems).map(Some)
 }
 
 fn read_disk(node: &Node, retention: &mut Retention, problems: &mut Problems) {

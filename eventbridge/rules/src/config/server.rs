@@ -101,13 +101,17 @@ impl Server {
     }
 }
 
+/// `os` or `sync`.
+pub(super) fn durability(node: &Node, problems: &mut Problems) -> Option<Durability> {
+    word(node, &[("os", Durability::Os), ("sync", Durability::Sync)], problems)
+}
+
 pub(super) fn read(node: Option<&Node>, problems: &mut Problems) -> Server {
     let mut server = Server::default();
     let Some(node) = node else { return server };
     let mut table = Table::of(node, problems);
     server.data = table.get("data").and_then(|node| text(node, problems));
-    let durabilities = [("os", Durability::Os), ("sync", Durability::Sync)];
-    if let Some(found) = table.get("durability").and_then(|node| word(node, &durabilities, problems)) {
+    if let Some(found) = table.get("durability").and_then(|node| durability(node, problems)) {
         server.durability = found;
     }
     if let Some(bytes) =
