@@ -4,59 +4,14 @@
 
 mod common;
 
-use common::{Server, Sink, eventually};
+use common::{
+    Server, Sink, eventually,
+    fault::{Fault, SYNCS, WRITES},
+};
 use std::{
-    path::Path,
-    process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
-
-/// The calls that write to the log.
-const WRITES: &str = "pwrite64,pwritev,pwritev2";
-
-/// Injects a fault into the calls of a process until it is dropped; the calls go on as before then.
-struct Fault(Child);
-
-impl Fault {
-    /// `None` where there is no `strace`, which is said.
-    fn inject(server: &Server, calls: &str, fault: &str) -> Option<Self> {
-        let inject = format!("inject={calls}:{fault}");
-        Self::attach(server, calls, Path::new("/dev/null"), &["-e", &inject])
-    }
-
-    /// No fault: writes the calls into a file, each with its thread.
-    fn watch(server: &Server, calls: &str, into: &Path) -> Option<Self> {
-        Self::attach(server, calls, into, &[])
-    }
-
-    fn attach(server: &Server, calls: &str, into: &Path, more: &[&str]) -> Option<Self> {
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-q", "-e", &format!("trace={calls}"), "-o"]).arg(into);
-        strace.args(more).args(["-p", &server.pid().to_string()]);
-        let Ok(child) = strace.stderr(Stdio::null()).spawn() else {
-            let message = "skipped: injected faults, install strace";
-            assert!(std::env::var_os("CI").is_none(), "{message}");
-            eprintln!("{message}");
-            return None;
-        };
-        // Attached as soon as the process has a tracer.
-        let status = format!("/proc/{}/status", server.pid());
-        eventually("strace to attach", || {
-            let status = std::fs::read_to_string(&status).unwrap();
-            status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
-        });
-        Some(Self(child))
-    }
-}
-
-impl Drop for Fault {
-    fn drop(&mut self) {
-        // SIGTERM lets strace detach; SIGKILL would leave the process stopped.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
 
 /// After a failed write or sync nothing is acknowledged, the process says why and ends, and what was acknowledged before is
 /// there when it comes back.
@@ -70,7 +25,7 @@ fn a_failing_disk_ends_it(durability: &str, calls: &str) {
     for id in ["1", "2", "3"] {
         assert_eq!(server.post_event("/b", id, "t").status, 202);
     }
-    let Some(fault) = Fault::inject(&server, calls, "error=EIO") else { return };
+    let Some(fault) = Fault::inject(server.pid(), calls, "error=EIO") else { return };
     // The process may be gone before it has answered.
     if let Some(answer) = server.try_post_event("/b", "lost", "t") {
         assert_eq!(answer.status, 503, "{}", answer.text());
@@ -94,13 +49,13 @@ fn a_failed_write_ends_it() {
 
 #[test]
 fn a_failed_sync_ends_it() {
-    a_failing_disk_ends_it("sync", "fdatasync");
+    a_failing_disk_ends_it("sync", SYNCS);
 }
 
 #[test]
 fn a_slow_disk_is_told_to_clients_and_nothing_else_suffers() {
     let server = Server::start("");
-    let Some(fault) = Fault::inject(&server, WRITES, "delay_enter=300ms") else { return };
+    let Some(fault) = Fault::inject(server.pid(), WRITES, "delay_enter=300ms") else { return };
     let body = vec![b'x'; 4_000_000];
     let headers = [
         ("ce-specversion", "1.0"),
@@ -142,7 +97,7 @@ fn syncs_of_the_log(server: &Server, work: impl FnOnce()) -> Option<usize> {
     });
     let log = log.expect("the log has a thread").into_string().unwrap();
     let calls = server.dir.path().join("calls");
-    let trace = Fault::watch(server, "fdatasync", &calls)?;
+    let trace = Fault::watch(server.pid(), "fdatasync", &calls)?;
     work();
     drop(trace);
     let calls = std::fs::read_to_string(calls).unwrap();

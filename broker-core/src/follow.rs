@@ -16,7 +16,7 @@ const ENTRIES: usize = 256;
 const RUN_BYTES: usize = 1 << 20;
 
 /// Longest sleep between two rounds: bounds what a set clock can delay.
-const NAP: Duration = Duration::from_secs(1);
+pub(crate) const NAP: Duration = Duration::from_secs(1);
 
 /// Calls `each` for the records of queue 0 of `topic`, from offset `from` to the queue's end. May block on the disk.
 pub(crate) fn follow<D: Disk>(

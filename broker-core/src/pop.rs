@@ -10,7 +10,7 @@ pub(crate) mod polling;
 pub(crate) mod revive;
 pub(crate) mod take;
 
-use crate::{clock, progress::Progress};
+use crate::{clock, follow, progress::Progress};
 use halley_machine::{
     offsets::{Committed, Key},
     pop::{Due, PopQueue, cursor},
@@ -24,6 +24,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::Notify;
 
@@ -218,13 +219,13 @@ impl Pops {
         }
     }
 
-    /// Ends at the first alarm, or when an earlier one was set.
+    /// Ends at the first alarm, when an earlier one was set, or after a nap: the clock may have been set meanwhile.
     pub(crate) async fn alarm(&self) {
         let first = self.alarms.lock().first_key_value().map(|((at, _), _)| *at);
         let Some(at) = first else { return self.earlier.notified().await };
-        let wait = u64::try_from(at.saturating_sub(clock::now())).unwrap_or(0);
+        let wait = Duration::from_millis(u64::try_from(at.saturating_sub(clock::now())).unwrap_or(0));
         tokio::select! {
-            () = tokio::time::sleep(std::time::Duration::from_millis(wait)) => {}
+            () = tokio::time::sleep(wait.min(follow::NAP)) => {}
             () = self.earlier.notified() => {}
         }
     }

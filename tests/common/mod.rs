@@ -9,12 +9,17 @@
 )]
 
 pub mod consumer;
+pub mod disk;
 pub mod fastjson;
+pub mod fault;
+pub mod history;
+pub mod load;
 pub mod mqadmin;
 pub mod observed;
 pub mod oracle;
 pub mod remoting;
 pub mod run;
+pub mod subject;
 
 use serde_json::Value;
 use std::{
@@ -47,6 +52,8 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// A server process; it is killed when dropped.
 pub struct Server {
     child: Child,
+    /// Beside the environment of the tests.
+    environment: Vec<(String, String)>,
     pub dir: tempfile::TempDir,
     pub ingress: SocketAddr,
     pub namesrv: SocketAddr,
@@ -68,19 +75,29 @@ impl Server {
     pub fn start(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        Self::start_with(dir, &data, "os", config)
+        Self::start_with(dir, &data, "os", config, Vec::new())
     }
 
     /// Starts a server with a durability policy.
     pub fn start_durable(durability: &str, config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        Self::start_with(dir, &data, durability, config)
+        Self::start_with(dir, &data, durability, config, Vec::new())
     }
 
     /// Starts a server that stores in a folder of the caller's.
     pub fn start_in(data: &std::path::Path, config: &str) -> Self {
-        Self::start_with(tempfile::tempdir().unwrap(), data, "os", config)
+        Self::start_with(tempfile::tempdir().unwrap(), data, "os", config, Vec::new())
+    }
+
+    /// Starts a server that stores in a folder of the caller's, with a durability policy and an environment.
+    pub fn start_at(
+        data: &std::path::Path,
+        durability: &str,
+        config: &str,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        Self::start_with(tempfile::tempdir().unwrap(), data, durability, config, environment)
     }
 
     /// Starts a server whose `server` section has these lines beside `data` and `admin`; in them `NAMESRV`, `BROKER` and
@@ -99,13 +116,19 @@ impl Server {
             data.display()
         );
         fs::write(dir.path().join("halley.yaml"), config).unwrap();
-        let child = spawn(&dir);
-        let server = Self { child, dir, ingress, namesrv, broker, admin };
+        let child = spawn(&dir, &[]);
+        let server = Self { child, environment: Vec::new(), dir, ingress, namesrv, broker, admin };
         server.wait_ready();
         server
     }
 
-    fn start_with(dir: tempfile::TempDir, data: &std::path::Path, durability: &str, config: &str) -> Self {
+    fn start_with(
+        dir: tempfile::TempDir,
+        data: &std::path::Path,
+        durability: &str,
+        config: &str,
+        environment: Vec<(String, String)>,
+    ) -> Self {
         let [ingress, namesrv, broker, admin] = free_ports();
         let server = format!(
             "server:\n  data: {}\n  durability: {durability}\n  namesrv: {{listen: \"{namesrv}\"}}\n  broker: {{listen: \"{broker}\"}}\n  \
@@ -114,21 +137,32 @@ impl Server {
             whatever_the_disk(config)
         );
         fs::write(dir.path().join("halley.yaml"), format!("{server}{config}")).unwrap();
-        let child = spawn(&dir);
-        let server = Self { child, dir, ingress, namesrv, broker, admin };
+        let child = spawn(&dir, &environment);
+        let server = Self { child, environment, dir, ingress, namesrv, broker, admin };
         server.wait_ready();
         server
     }
 
     /// Starts it again after it ended.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.dir);
+        self.child = spawn(&self.dir, &self.environment);
         self.wait_ready();
+    }
+
+    /// Whether it has ended by itself, and how.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.observe();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// The same for one that may not answer any more.
+    pub fn kill_unasked(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -213,11 +247,12 @@ impl Drop for Server {
     }
 }
 
-fn spawn(dir: &tempfile::TempDir) -> Child {
+fn spawn(dir: &tempfile::TempDir, environment: &[(String, String)]) -> Child {
     let log = fs::File::options().create(true).append(true).open(dir.path().join("log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_halley"))
         .args(["serve", "--config"])
         .arg(dir.path().join("halley.yaml"))
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(log.try_clone().unwrap())
         .stderr(log)
         .spawn()

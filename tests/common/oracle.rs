@@ -67,13 +67,18 @@ impl Oracle {
         Some(oracle)
     }
 
+    /// The broker's process.
+    pub fn broker_pid(&self) -> u32 {
+        let pid = home().unwrap().join(format!("run-rocketmq-{}/broker.pid", self.name));
+        std::fs::read_to_string(pid).unwrap().trim().parse().unwrap()
+    }
+
     /// `kill -9` of the broker.
     pub fn kill_broker(&self) {
-        let pid = home().unwrap().join(format!("run-rocketmq-{}/broker.pid", self.name));
-        let pid = std::fs::read_to_string(pid).unwrap();
-        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+        let pid = self.broker_pid().to_string();
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
         eventually("the broker's end", || {
-            !Command::new("kill").args(["-0", pid.trim()]).stderr(Stdio::null()).status().unwrap().success()
+            !Command::new("kill").args(["-0", &pid]).stderr(Stdio::null()).status().unwrap().success()
         });
     }
 

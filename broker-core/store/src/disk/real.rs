@@ -238,7 +238,8 @@ impl RealFile {
 }
 
 fn failed(operation: &'static str, path: &str, error: &io::Error) -> DiskError {
-    let path = path.to_owned();
+    // Of the directory itself.
+    let path = if path.is_empty() { "." } else { path }.to_owned();
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full { path },
         io::ErrorKind::NotFound => DiskError::NotFound { path },
