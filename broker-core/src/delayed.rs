@@ -15,7 +15,7 @@ use halley_machine::{
     state::StateRecord,
     timers::{Batch, Timer, Timers},
 };
-use halley_model::{Millis, QueueOffset, RecordView};
+use halley_model::{LogOffset, Millis, QueueOffset, RecordView};
 use halley_store::{ReadError, StageError, disk::RealDisk};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
@@ -42,12 +42,16 @@ const TIMER_JSON_BYTES: usize = 6;
 /// How long to wait after the store refused, or could not be read.
 const RETRY_MS: Millis = 100;
 
+/// How long to wait for the log to acknowledge what was moved.
+const MOVING_MS: Millis = 5;
+
 /// The waiting messages. Their table is locked while what is delivered is staged, so that a snapshot never has a message
 /// as waiting whose delivery lies before the snapshot's place in the log.
 pub(crate) struct Delayed {
     timers: Mutex<Timers>,
-    /// Held while messages are delivered or moved, so that none is both. Taken before the table's lock.
-    working: Mutex<()>,
+    /// Held while messages are delivered or moved, so that none is both. Taken before the table's lock. What was moved is in
+    /// the table again once the log is acknowledged up to here.
+    working: Mutex<LogOffset>,
     queues: Queues<RealDisk>,
     settings: Arc<Settings>,
     writer: StateWriter,
@@ -60,6 +64,8 @@ enum Error {
     Read(#[from] ReadError),
     #[error("the store did not take the messages: {0}")]
     Stage(#[from] StageError),
+    #[error("messages are being moved")]
+    Moving,
 }
 
 impl Delayed {
@@ -74,9 +80,10 @@ impl Delayed {
 
     /// Takes in what was sent, and delivers what is due; when to come again. Blocks on the disk.
     pub(crate) fn round(&self) -> Option<Millis> {
-        match self.follow().map_err(Error::from).and_then(|()| self.deliver_due()) {
+        match self.deliver_due() {
             Ok(()) => self.timers.lock().deadline(),
             Err(Error::Stage(StageError::Poisoned(_))) => None,
+            Err(Error::Moving) => Some(clock::now() + MOVING_MS),
             Err(error) => {
                 tracing::warn!(%error, "delayed messages are late, it is tried again");
                 Some(clock::now() + RETRY_MS)
@@ -109,7 +116,12 @@ impl Delayed {
 
     fn deliver_due(&self) -> Result<(), Error> {
         loop {
-            let _alone = self.working.lock();
+            let moved_to = self.working.lock();
+            // A message and its recall may have been moved, and one of them be back in the table before the other.
+            if self.queues.reader.end() < *moved_to {
+                return Err(Error::Moving);
+            }
+            self.follow()?;
             let now = clock::now();
             let due = self.timers.lock().due(now, MESSAGES_MAX);
             match due {
@@ -151,7 +163,7 @@ impl Delayed {
 
     fn move_some(&self, mut waiting: &[Timer], written: &mut Written) -> Result<(), RetainError> {
         while !waiting.is_empty() {
-            let _alone = self.working.lock();
+            let mut moved_to = self.working.lock();
             let (mut records, mut done, mut bytes) = (Vec::new(), Vec::new(), 0);
             while let Some((timer, rest)) = waiting.split_first()
                 && bytes <= BYTES_MAX
@@ -183,6 +195,7 @@ impl Delayed {
             let mut timers = self.timers.lock();
             let end = self.writer.stage_group(&group, now)?;
             state.done_timers.into_iter().for_each(|timer| timers.finish(timer));
+            *moved_to = end;
             written.add(Written { end, bytes: bytes as u64 + encoded.len() as u64 });
         }
         Ok(())

@@ -132,6 +132,6 @@ impl Node {
     }
 }
 
-fn key(place: Place) -> Key {
+pub(crate) fn key(place: Place) -> Key {
     (GroupName::new("failing").expect("the name is legal"), topic_name(place.0), place.1)
 }

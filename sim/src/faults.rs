@@ -36,11 +36,20 @@ pub enum Fault {
     Silence,
     /// Targets refuse connections for a while.
     Outage,
+    /// The disk takes its time for a while: the log's thread comes round late.
+    SlowDisk,
+    /// Syncs succeed and make nothing durable, until the next crash. From here on the device is not honest: what is lost
+    /// may be lost, but must not be taken for something else.
+    LyingSync,
+    /// A write succeeds, is readable, and never reaches the medium.
+    LostWrite,
+    /// A write reaches the medium at another place, over what is there.
+    MisdirectedWrite,
 }
 
 impl Fault {
     /// All classes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Kill,
         Self::PowerCut,
         Self::SwitchOff,
@@ -56,10 +65,20 @@ impl Fault {
         Self::Rejections,
         Self::Silence,
         Self::Outage,
+        Self::SlowDisk,
+        Self::LyingSync,
+        Self::LostWrite,
+        Self::MisdirectedWrite,
     ];
 
+    /// The classes that any seed may have; the others are for some alone.
+    pub(crate) const OF_ALL_SEEDS: usize = 15;
+
+    /// The classes that make a device dishonest.
+    pub(crate) const LIES: [Self; 3] = [Self::LyingSync, Self::LostWrite, Self::MisdirectedWrite];
+
     /// The classes that strike the broker as a whole, at a time of their own.
-    pub(crate) const TIMED: [Self; 9] = [
+    pub(crate) const TIMED: [Self; 13] = [
         Self::Kill,
         Self::PowerCut,
         Self::SwitchOff,
@@ -69,6 +88,10 @@ impl Fault {
         Self::CrashWhileOpening,
         Self::Restart,
         Self::CacheRot,
+        Self::SlowDisk,
+        Self::LyingSync,
+        Self::LostWrite,
+        Self::MisdirectedWrite,
     ];
 
     /// The classes that strike a target for a while.
@@ -150,11 +173,19 @@ pub enum Happened {
     TransactionChecked,
     /// A transaction was committed or rolled back.
     TransactionEnded,
+    /// Old segments were removed.
+    Removed,
+    /// What waited in them was moved before.
+    WaitingMoved,
+    /// Damage by a device that lies was noticed.
+    LieNoticed,
+    /// A device that lies lost acknowledged records, and nothing told.
+    LieUnnoticed,
 }
 
 impl Happened {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::Acknowledged,
         Self::RefusedFull,
         Self::UnknownKept,
@@ -178,6 +209,10 @@ impl Happened {
         Self::Recalled,
         Self::TransactionChecked,
         Self::TransactionEnded,
+        Self::Removed,
+        Self::WaitingMoved,
+        Self::LieNoticed,
+        Self::LieUnnoticed,
     ];
 }
 

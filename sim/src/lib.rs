@@ -18,6 +18,8 @@ mod node;
 mod plan;
 mod pops;
 mod random;
+mod recovery;
+mod retention;
 mod scene;
 mod target;
 mod trace;
@@ -54,6 +56,33 @@ pub enum ShellBug {
     RefusedSendBackPassed,
     /// A committed message is stored without the end of its transaction.
     CommitWithoutEnd,
+    /// What waits is not moved before its segment is removed.
+    RemovedWithoutMove,
+    /// State is not written again before the segments that have it are removed.
+    RemovedWithoutState,
+    /// Segments are removed before what is needed of them is durable at the log's end.
+    RemovedBeforeDurable,
+    /// Delayed messages are delivered while some of them, or their recalls, are on their way to another place in the log.
+    DeliveredWhileMoved,
+    /// A snapshot says how far timers are known and not which ones wait: a restart loses them.
+    TimersNotInSnapshot,
+    /// A snapshot of what groups have consumed is kept while the log may still lose what it knows.
+    CommitsAheadOfLog,
+}
+
+impl ShellBug {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::DoneBeforeDelivery,
+        Self::RefusedSendBackPassed,
+        Self::CommitWithoutEnd,
+        Self::RemovedWithoutMove,
+        Self::RemovedWithoutState,
+        Self::RemovedBeforeDurable,
+        Self::DeliveredWhileMoved,
+        Self::TimersNotInSnapshot,
+        Self::CommitsAheadOfLog,
+    ];
 }
 
 impl Bug {
@@ -63,14 +92,8 @@ impl Bug {
         let delivery = [DeadLetterDropped, CursorPastOpen, RetryForgetsOrder].map(Self::Delivery);
         use halley_machine::pop::Canary::{CommitPastFlights, DueTooEarly};
         let pops = [CommitPastFlights, DueTooEarly].map(Self::Pop);
-        let shell =
-            [ShellBug::DoneBeforeDelivery, ShellBug::RefusedSendBackPassed, ShellBug::CommitWithoutEnd]
-                .map(Self::Shell);
-        // Nothing is removed from the simulated node's log: the store's own model of crashes finds that one.
-        let store = halley_store::Canary::ALL
-            .into_iter()
-            .filter(|canary| *canary != halley_store::Canary::RemovedBeforeMark)
-            .map(Self::Store);
+        let shell = ShellBug::ALL.map(Self::Shell);
+        let store = halley_store::Canary::ALL.into_iter().map(Self::Store);
         store.chain(delivery).chain(pops).chain(shell).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use halley_sim::{Bug, Coverage};
+use halley_store::crash_states::{self, Bounds};
 use std::process::ExitCode;
 
 /// How often progress is told, in seeds.
@@ -39,6 +40,8 @@ enum Command {
         #[arg(long)]
         bug: Option<String>,
     },
+    /// Try every state in which a crash may leave the disk, within bounds
+    CrashStates,
     /// Plant each known bug and find it
     Canaries {
         /// Most seeds to look for each
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let good = match Cli::parse().command {
         Command::Run { seeds, from } => run(from, seeds),
         Command::Replay { seed, bug } => replay(seed, bug.as_deref()),
+        Command::CrashStates => crash_states(),
         Command::Canaries { seeds } => canaries(seeds),
     };
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -106,6 +110,31 @@ fn replay(seed: u64, bug: Option<&str>) -> bool {
         Err(violation) => println!("seed {seed}: {violation}"),
     }
     report.result.is_ok()
+}
+
+fn crash_states() -> bool {
+    let bounds = Bounds::WIDE;
+    println!("{bounds:?}");
+    let mut all_good = match crash_states::run(&bounds, None) {
+        Ok(tried) => {
+            println!("no promise broken: {tried:?}");
+            true
+        }
+        Err(broken) => {
+            println!("{broken}");
+            false
+        }
+    };
+    for canary in crash_states::FINDS {
+        match crash_states::run(&bounds, Some(canary)) {
+            Err(broken) => println!("{canary:?}: found: {broken}"),
+            Ok(_) => {
+                println!("{canary:?}: not found");
+                all_good = false;
+            }
+        }
+    }
+    all_good
 }
 
 fn canaries(seeds: u64) -> bool {

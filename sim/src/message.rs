@@ -243,6 +243,12 @@ impl Message {
         Self::new(Topic::Bus, queue, body.to_vec(), properties.to_vec())
     }
 
+    /// A message that waits, as it is put into its queue once more.
+    pub(crate) fn again(topic: Topic, body: &RecordBody<'_>) -> Self {
+        let RecordBody { queue, body, properties, .. } = *body;
+        Self::new(topic, queue, body.to_vec(), properties.to_vec())
+    }
+
     /// The recall of the delayed event with this number.
     pub(crate) fn recall(number: u64, at: Millis, now: Millis) -> Self {
         let (mut asked, mut properties) = (Vec::new(), Vec::new());

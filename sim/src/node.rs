@@ -1,24 +1,27 @@
 //! One life of the process: the store and what lives above it, as the real shell puts them together.
 
 use crate::{
-    Bug,
+    Bug, ShellBug,
     bridge::TargetShell,
     checker::{Check, Content, Entry, Found, Violation, ensure, violated},
     faults::{Fault, Happened},
     message::{self, Event, Message, Topic},
+    recovery,
     scene::{Event as SceneEvent, Inside, Scene},
-    waiting,
 };
 use halley_machine::{
     offsets::{Committed, Key},
     state::{Snapshot, StateRecord, Tables},
 };
-use halley_model::{GroupName, LogOffset, QueueId, QueueOffset, RecordView, TopicName, light};
+use halley_model::{GroupName, LogOffset, Millis, QueueId, QueueOffset, RecordView, TopicName};
 use halley_store::{IndexEntry, OpenError, Opened, Options, Placed, ReadError, StageError, disk::SimDisk};
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use std::{ops::ControlFlow, sync::Arc};
 
 /// State records hold commits of about so many bytes, so that they fit the smallest segment.
 const STATE_BYTES_MAX: usize = 2_000;
+
+/// Longest time until a slow disk has written something.
+const SLOW_GAP_MAX: Millis = 2_500;
 
 /// The process.
 pub(crate) struct Node {
@@ -35,6 +38,12 @@ pub(crate) struct Node {
     consumer: Vec<QueueOffset>,
     pub(crate) pops: crate::pops::Pops,
     pub(crate) failing: crate::failures::Failing,
+    /// What is to be removed from the log's beginning.
+    pub(crate) removal: Option<crate::retention::Removal>,
+    /// What was moved is in the tables again once the log is acknowledged up to here.
+    pub(crate) moved_to: LogOffset,
+    /// State in the log says where queues go on whose records lie before this.
+    pub(crate) covered: LogOffset,
     /// A snapshot that waits until the log is acknowledged up to this.
     waiting_snapshot: Option<(LogOffset, Vec<u8>)>,
 }
@@ -60,7 +69,10 @@ impl Node {
         let store = match opened {
             Ok(store) => store,
             Err(OpenError::Disk(error)) => return Err(StartError::Disk(error.to_string())),
-            Err(error) => return violated(Check::NothingLost, error.to_string()).map_err(Into::into),
+            Err(error) => {
+                scene.lie_noticed = scene.log.device_lied;
+                return violated(Check::NothingLost, error.to_string()).map_err(Into::into);
+            }
         };
         // What was planned for the opening does not strike what comes now.
         disk.heal();
@@ -72,8 +84,8 @@ impl Node {
         if recovery.segments_dropped > 0 {
             scene.coverage.count(Happened::SegmentDropped);
         }
-        check_recovered(scene, &store)?;
-        let tables = fold(scene, &store)?;
+        recovery::check(scene, &store)?;
+        let tables = recovery::fold(scene, &store)?;
         let mut node = Self {
             store,
             tables,
@@ -86,6 +98,9 @@ impl Node {
             consumer: Vec::new(),
             pops: crate::pops::Pops::default(),
             failing: crate::failures::Failing::default(),
+            removal: None,
+            moved_to: 0,
+            covered: 0,
             waiting_snapshot: None,
         };
         node.create_topics(scene)?;
@@ -101,6 +116,9 @@ impl Node {
             (scene.plan.time_gap, Inside::KeepTime),
         ] {
             scene.inside(wait, what);
+        }
+        if let Some(gap) = scene.plan.retain_gap {
+            scene.inside(gap, Inside::Retain);
         }
         Ok(node)
     }
@@ -160,7 +178,8 @@ impl Node {
         let group = scene.log.staged(messages.iter().zip(placed).map(entry).collect())?;
         if !self.log_is_awake {
             self.log_is_awake = true;
-            scene.soon(scene.plan.log_gap_max, Inside::WriteLog);
+            let is_slow = scene.now < scene.slow_until;
+            scene.soon(if is_slow { SLOW_GAP_MAX } else { scene.plan.log_gap_max }, Inside::WriteLog);
         }
         Ok(Ok(group))
     }
@@ -198,7 +217,7 @@ impl Node {
                     Content::Letter { stream, offset } => letters.push((stream, offset)),
                     Content::Retry { topic, queue, offset } => retries.push(((topic, queue), offset)),
                     Content::Half(number) => halves.push((number, entry.placed.queue_offset)),
-                    Content::SentBack { .. } | Content::Delayed | Content::State => {}
+                    Content::SentBack { .. } | Content::Delayed | Content::Moved | Content::State => {}
                 }
             }
         }
@@ -220,7 +239,7 @@ impl Node {
         Ok(())
     }
 
-    fn poisoned(&mut self, scene: &mut Scene, reason: &str) -> Result<(), Violation> {
+    pub(crate) fn poisoned(&mut self, scene: &mut Scene, reason: &str) -> Result<(), Violation> {
         scene.trace.note(scene.now, format_args!("the store stopped: {reason}"));
         self.is_poisoned = true;
         // Readers go on until the process ends: what they see must not disappear either.
@@ -251,9 +270,21 @@ impl Node {
     /// be true last, with what is only staged: what the state knows beyond that could be lost while the snapshot stays.
     pub(crate) fn snapshot(&mut self, scene: &mut Scene) {
         let next = self.store.reader.bounds(&Topic::State.name(), 0).map_or(0, |(_, max)| max);
-        let state = StateRecord::everything(&self.tables.topics, &self.tables.groups, &self.tables.offsets);
-        let (timers, transactions) = (self.tables.timers.clone(), self.tables.transactions.clone());
-        let at = self.store.log.staged_end();
+        let mut state =
+            StateRecord::everything(&self.tables.topics, &self.tables.groups, &self.tables.offsets);
+        // What the state records before `next` say of queues is said here.
+        let covered = self.covered.max(self.store.reader.start());
+        if covered > 0 {
+            state = state.with_ends(self.ends_before(covered));
+        }
+        let (mut timers, transactions) = (self.tables.timers.clone(), self.tables.transactions.clone());
+        if scene.bug == Some(Bug::Shell(ShellBug::TimersNotInSnapshot)) {
+            timers.begin_at(timers.next());
+        }
+        let at = match scene.bug {
+            Some(Bug::Shell(ShellBug::CommitsAheadOfLog)) => self.store.log.acked(),
+            _ => self.store.log.staged_end(),
+        };
         let bytes = serde_json::to_vec(&Snapshot { next, state, timers, transactions })
             .expect("strings and numbers always make JSON");
         self.waiting_snapshot = Some((at, bytes));
@@ -270,11 +301,16 @@ impl Node {
 
     /// Logs the committed offsets.
     pub(crate) fn log_offsets(&mut self, scene: &mut Scene) -> Result<(), Violation> {
+        self.try_log_offsets(scene).map(drop)
+    }
+
+    /// The same; whether the log took them all.
+    pub(crate) fn try_log_offsets(&mut self, scene: &mut Scene) -> Result<bool, Violation> {
         self.commit_pops(scene)?;
         loop {
             let dirty = self.tables.offsets.take_dirty(STATE_BYTES_MAX);
             if dirty.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             let record = StateRecord::offsets(dirty.iter().map(|(key, committed)| (key, committed)));
             match self.append(scene, &[(Message::state(record.encode()), Content::State)])? {
@@ -288,7 +324,7 @@ impl Node {
                 Err(error) => {
                     scene.trace.note(scene.now, format_args!("offsets not logged: {error}"));
                     self.tables.offsets.mark_dirty(dirty.into_iter().map(|(key, _)| key));
-                    return Ok(());
+                    return Ok(false);
                 }
             }
         }
@@ -301,6 +337,9 @@ impl Node {
             if scene.random.percent(10) {
                 from = scene.random.between(0, from);
             }
+            // What is removed is not asked for.
+            let first = self.store.reader.bounds(&Topic::Bus.name(), queue).map_or(0, |(first, _)| first);
+            from = from.max(first);
             let most = scene.random.between(1, 40) as usize;
             let read = self.read_queue(scene, queue, from, most)?;
             scene.trace.note(scene.now, format_args!("read {queue}/{from}: {} records", read.len()));
@@ -338,11 +377,17 @@ impl Node {
         if let Some(error) = failed {
             // A disk that is switched off says so, which breaks no promise.
             let is_off = matches!(error, ReadError::Disk(_));
+            scene.lie_noticed |= !is_off && scene.log.device_lied;
             ensure(is_off, Check::ReadsStay, || format!("queue {queue} cannot be read: {error}"))?;
         }
         for (bytes, entry) in records.iter().zip(&entries) {
-            let found = found(&parse(bytes, entry)?)?;
-            scene.log.read(&found, self.store.log.acked())?;
+            let found = parse(bytes, entry).and_then(|record| found(&record));
+            let read = found.and_then(|found| scene.log.read(&found, self.store.log.acked()));
+            if read.is_err() && scene.log.device_lied {
+                // No checksum that a reader sees covers properties; those of the frames do.
+                scene.lie_noticed |= self.store.reader.scan(0, |_| ControlFlow::Continue(())).is_err();
+            }
+            read?;
             scene.coverage.count(Happened::Read);
         }
         Ok(records)
@@ -408,117 +453,12 @@ fn options(scene: &Scene) -> Options {
     options
 }
 
-/// The log holds what it must, and the index is what the log says.
-fn check_recovered(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<(), Violation> {
-    let mut records = Vec::new();
-    let mut strange = None;
-    let mut light_queues = BTreeMap::<String, Vec<(QueueOffset, LogOffset)>>::new();
-    let scanned = store.reader.scan(0, |record| match found(record) {
-        Ok(found) => {
-            records.push(found);
-            for (name, offset) in light::positions(record) {
-                light_queues.entry(name.to_owned()).or_default().push((offset, record.log_offset()));
-            }
-            ControlFlow::Continue(())
-        }
-        Err(violation) => {
-            strange = Some(violation);
-            ControlFlow::Break(())
-        }
-    });
-    if let Some(violation) = strange {
-        return Err(violation);
-    }
-    if let Err(error) = scanned {
-        return violated(Check::NothingLost, format!("the recovered log cannot be read: {error}"));
-    }
-    let recovered = scene.log.recovered(&records)?;
-    for _ in 0..recovered.unknown_kept {
-        scene.coverage.count(Happened::UnknownKept);
-    }
-    for _ in 0..recovered.unknown_lost {
-        scene.coverage.count(Happened::UnknownLost);
-    }
-    let letters = scene.log.entries().filter_map(|entry| match entry.content {
-        Content::Letter { stream, offset } => Some((stream, offset)),
-        Content::Event(_)
-        | Content::Retry { .. }
-        | Content::SentBack { .. }
-        | Content::Delayed
-        | Content::Half(_)
-        | Content::State => None,
-    });
-    let log = &scene.log;
-    scene.waiting.recovered(recovered.groups);
-    scene.delivery.recovered(recovered.groups, |queue| log.queue_len(Topic::Bus, queue), letters);
-    let letters = (0..scene.plan.targets.len()).map(|target| (Topic::DeadLetters(target), 0));
-    let bus = (0..scene.plan.queues).map(|queue| (Topic::Bus, queue));
-    let single = [Topic::State, Topic::Timers, Topic::Halves, Topic::Retries, Topic::Failed, Topic::GivenUp];
-    let single = single.map(|topic| (topic, 0));
-    for (topic, queue) in bus.chain(letters).chain(single) {
-        let mut entries = Vec::new();
-        let looked_up = store.reader.lookup(&topic.name(), queue, 0, usize::MAX, &mut entries);
-        looked_up.or_else(|error| violated(Check::QueueOrder, format!("no index of {topic:?}: {error}")))?;
-        let entries = entries.iter().map(|entry| (entry.queue_offset, entry.log_offset));
-        ensure(entries.eq(scene.log.index_of(topic, queue)), Check::QueueOrder, || {
-            format!("the index of {topic:?}/{queue} is not what the log says")
-        })?;
-    }
-    check_light_queues(store, &light_queues)
-}
-
-/// Each light queue has the records that say so, one behind the other.
-fn check_light_queues(
-    store: &Opened<SimDisk>,
-    light_queues: &BTreeMap<String, Vec<(QueueOffset, LogOffset)>>,
-) -> Result<(), Violation> {
-    for (name, expected) in light_queues {
-        let mut entries = Vec::new();
-        let looked_up = store.reader.lookup(name, light::QUEUE, 0, usize::MAX, &mut entries);
-        looked_up.or_else(|error| violated(Check::QueueOrder, format!("no index of {name}: {error}")))?;
-        let entries = entries.iter().map(|entry| (entry.queue_offset, entry.log_offset));
-        let contiguous = expected.iter().map(|(offset, _)| *offset).eq(0..expected.len() as u64);
-        ensure(contiguous && entries.eq(expected.iter().copied()), Check::QueueOrder, || {
-            format!("the index of {name} is not what the log says")
-        })?;
-    }
-    Ok(())
-}
-
-/// The state: from the newest snapshot, and from the log after it.
-fn fold(scene: &mut Scene, store: &Opened<SimDisk>) -> Result<Tables, Violation> {
-    let mut tables = Tables::default();
-    let lost = |what: String| Violation { check: Check::NothingLost, detail: format!("state: {what}") };
-    let latest = store.snapshots.latest().map_err(|error| lost(error.to_string()))?;
-    let mut next = 0;
-    if let Some(latest) = latest {
-        let snapshot: Snapshot =
-            serde_json::from_slice(&latest.bytes).map_err(|error| lost(error.to_string()))?;
-        scene.coverage.count(Happened::SnapshotUsed);
-        next = snapshot.next;
-        (tables.timers, tables.transactions) = (snapshot.timers, snapshot.transactions);
-        snapshot.state.fold(&mut tables);
-    }
-    waiting::follow(store, &mut tables).map_err(|error| lost(error.to_string()))?;
-    let mut entries = Vec::new();
-    let found = store.reader.lookup(&Topic::State.name(), 0, next, usize::MAX, &mut entries);
-    found.map_err(|error| lost(error.to_string()))?;
-    for entry in &entries {
-        let bytes = store.reader.read(entry).map_err(|error| lost(error.to_string()))?;
-        let record =
-            StateRecord::decode(parse(&bytes, entry)?.body()).map_err(|error| lost(error.to_string()))?;
-        record.fold(&mut tables);
-    }
-    tables.offsets.clamp(|topic, queue| store.reader.bounds(topic, queue).map_or(0, |(_, max)| max));
-    Ok(tables)
-}
-
-fn parse<'a>(bytes: &'a [u8], entry: &IndexEntry) -> Result<RecordView<'a>, Violation> {
+pub(crate) fn parse<'a>(bytes: &'a [u8], entry: &IndexEntry) -> Result<RecordView<'a>, Violation> {
     RecordView::parse(bytes)
         .or_else(|error| violated(Check::NothingForeign, format!("{entry:?} leads to no record: {error}")))
 }
 
-fn found(record: &RecordView<'_>) -> Result<Found, Violation> {
+pub(crate) fn found(record: &RecordView<'_>) -> Result<Found, Violation> {
     let Some(topic) = Topic::parse(record.topic()) else {
         return violated(Check::NothingForeign, format!("a record of topic {:?}", record.topic()));
     };
@@ -531,7 +471,7 @@ fn found(record: &RecordView<'_>) -> Result<Found, Violation> {
     })
 }
 
-fn consumer_key(queue: QueueId) -> Key {
+pub(crate) fn consumer_key(queue: QueueId) -> Key {
     (GroupName::new("readers").expect("the name is legal"), topic_name(Topic::Bus), queue)
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) pop_gap: Option<Millis>,
     /// How often the failing group tries a message again; no such group in other seeds.
     pub(crate) tries_max: Option<i32>,
+    /// Pause between rounds of the removal of old segments; nothing is removed in other seeds.
+    pub(crate) retain_gap: Option<Millis>,
     pub(crate) time_gap: Millis,
     /// How many of a hundred sends are of a message that waits.
     pub(crate) waiting_percent: u64,
@@ -87,14 +89,39 @@ impl Plan {
         // Some seeds are about the log alone: no deliveries, short histories, many crashes.
         // What waits is drawn apart, so that seeds without it keep the histories that they had before.
         let mut waits = Random::new(seed ^ 0x5761_6974);
+        // So are removals.
+        let removes = [0, 3, 5].contains(&(seed % 8));
+        let retain_gap = removes.then(|| Random::new(seed ^ 0x7265_6D6F_7665).millis(50, 800));
+        if seed % 8 == 4 {
+            return Self::of_liars(seed, &mut random);
+        }
         if random.percent(30) {
-            return Self::of_log(&mut random);
+            return Self { retain_gap, ..Self::of_log(&mut random) };
         }
         // So are pops.
         let pop_gap = seed.is_multiple_of(3).then(|| Random::new(seed ^ 0x0070_6F70).millis(20, 300));
         // And failures.
         let tries_max = (seed % 3 == 1).then(|| Random::new(seed ^ 0x6661_696C).between(0, 4) as i32);
-        Self { pop_gap, tries_max, ..Self::of_deliveries(&mut random, &mut waits) }
+        let mut plan =
+            Self { pop_gap, tries_max, retain_gap, ..Self::of_deliveries(&mut random, &mut waits) };
+        if removes {
+            // So that there is something to remove.
+            plan.segment_bytes = 16 << 10;
+        }
+        plan.faults.set(Fault::SlowDisk, seed % 8 == 2 || seed % 8 == 7);
+        plan
+    }
+
+    /// The log alone, on a device that lies in one way.
+    fn of_liars(seed: u64, random: &mut Random) -> Self {
+        let mut plan = Self { durability: Durability::Sync, strikes_max: 12, ..Self::of_log(random) };
+        // Other faults of the disk would take the lies' place.
+        for fault in [Fault::SwitchOff, Fault::FailedSync, Fault::FailedWrite, Fault::CrashWhileOpening] {
+            plan.faults.set(fault, false);
+        }
+        plan.faults.set(Fault::PowerCut, true);
+        plan.faults.set(Fault::LIES[(seed / 8 % 3) as usize], true);
+        plan
     }
 
     fn of_log(random: &mut Random) -> Self {
@@ -120,6 +147,7 @@ impl Plan {
             read_gap: random.millis(20, 400),
             pop_gap: None,
             tries_max: None,
+            retain_gap: None,
             time_gap: 1_000,
             waiting_percent: 0,
             targets: Vec::new(),
@@ -151,6 +179,7 @@ impl Plan {
             read_gap: random.millis(50, 1_000),
             pop_gap: None,
             tries_max: None,
+            retain_gap: None,
             time_gap: waits.millis(5, 100),
             waiting_percent: waits.pick(&[0, 0, 30, 60]),
             targets,
@@ -222,7 +251,7 @@ impl RulePlan {
 
 fn switches(random: &mut Random, percent: u64) -> Switches {
     let mut switches = Switches::default();
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.into_iter().take(Fault::OF_ALL_SEEDS) {
         switches.set(fault, random.percent(percent));
     }
     switches

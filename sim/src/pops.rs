@@ -192,6 +192,6 @@ impl Node {
     }
 }
 
-fn key(place: Place) -> Key {
+pub(crate) fn key(place: Place) -> Key {
     (GroupName::new("poppers").expect("the name is legal"), topic_name(place.0), place.1)
 }

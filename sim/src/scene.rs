@@ -52,6 +52,8 @@ pub(crate) enum Inside {
     Pop,
     /// The failing group consumes.
     Fail,
+    /// The background removes old segments.
+    Retain,
     /// A consumer acknowledges a popped message, or hides it for longer.
     PopAck {
         place: Place,
@@ -127,6 +129,10 @@ pub(crate) struct Scene {
     pub(crate) healed: bool,
     /// The disk was switched off in the middle of a call: nothing works until the crash.
     pub(crate) disk_is_off: bool,
+    /// The disk is slow until then.
+    pub(crate) slow_until: Millis,
+    /// What is wrong was noticed, by whoever says so, and is the work of a device that lies: nothing more is promised.
+    pub(crate) lie_noticed: bool,
     agenda: BTreeMap<(Millis, u64), Event>,
     added: u64,
 }
@@ -151,6 +157,8 @@ impl Scene {
             life: 0,
             healed: false,
             disk_is_off: false,
+            slow_until: Millis::MIN,
+            lie_noticed: false,
             agenda: BTreeMap::new(),
             added: 0,
             plan,

@@ -60,6 +60,8 @@ impl Node {
         offset: QueueOffset,
     ) -> Result<(), Violation> {
         let Some(commit) = scene.waiting.decision(number) else { return Ok(()) };
+        // The producer knows where its half message was first.
+        let offset = self.tables.transactions.place(offset);
         let Ok(Some(half)) = read(&self.store, Topic::Halves, offset) else { return Ok(()) };
         let half = parse(&half);
         if message::number(&half) != number || !self.tables.transactions.is_open(offset) {
@@ -91,10 +93,13 @@ impl Node {
     /// A round of what keeps time.
     pub(crate) fn keep_time(&mut self, scene: &mut Scene) -> Result<(), Violation> {
         scene.inside(scene.plan.time_gap, Inside::KeepTime);
+        // A message and its recall may have been moved, and one of them be back in the table before the other.
+        let is_moving = self.store.log.acked() < self.moved_to
+            && scene.bug != Some(Bug::Shell(ShellBug::DeliveredWhileMoved));
         if self.is_poisoned || follow(&self.store, &mut self.tables).is_err() {
             return Ok(());
         }
-        while let Some(batch) = self.tables.timers.due(scene.now, BATCH_MAX) {
+        while !is_moving && let Some(batch) = self.tables.timers.due(scene.now, BATCH_MAX) {
             if !self.deliver_due(scene, &batch)? {
                 return Ok(());
             }
@@ -199,7 +204,7 @@ pub(crate) fn follow(store: &Opened<SimDisk>, tables: &mut Tables) -> Result<(),
 }
 
 /// The record at an offset of a topic's queue 0, `None` at its end.
-fn read(
+pub(crate) fn read(
     store: &Opened<SimDisk>,
     topic: Topic,
     offset: QueueOffset,
@@ -207,6 +212,6 @@ fn read(
     store.reader.record_of(&topic.name(), 0, offset)
 }
 
-fn parse(record: &bytes::Bytes) -> RecordView<'_> {
+pub(crate) fn parse(record: &bytes::Bytes) -> RecordView<'_> {
     RecordView::parse(record).expect("the reader has checked the record")
 }

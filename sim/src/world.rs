@@ -48,8 +48,20 @@ impl World {
         Self { scene, disk, node: None, targets, producers, planned: None, interrupt_start: None }
     }
 
-    /// Trouble first; then everything is healed and must come to its end; then everything is read once more.
+    /// Lives from trouble to peace; a run on a device that lies may end where that is noticed.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
+        match self.live() {
+            Err(violation) if self.scene.lie_noticed => {
+                self.scene.trace.note(self.scene.now, format_args!("noticed: {violation}"));
+                self.scene.coverage.count(Happened::LieNoticed);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Trouble first; then everything is healed and must come to its end; then everything is read once more.
+    fn live(&mut self) -> Result<(), Violation> {
         let plan = self.scene.plan.to_string();
         self.scene.trace.note(START, format_args!("{plan}"));
         self.schedule();
@@ -171,6 +183,7 @@ impl World {
                 scene.inside(scene.plan.read_gap, Inside::Fail);
                 node.fail(scene)
             }
+            Inside::Retain => node.retain(scene),
             Inside::PopAck { place, offset, popped, change } => {
                 node.pop_ack(scene, place, offset, popped, change);
                 Ok(())
@@ -271,7 +284,13 @@ impl World {
                 let crash = if fault == Fault::Kill { Crash::Kill } else { Crash::PowerCut };
                 self.crash_and_restart(crash);
             }
-            Fault::SwitchOff | Fault::FailedSync | Fault::FailedWrite if scene.disk_is_off => {}
+            Fault::SwitchOff
+            | Fault::FailedSync
+            | Fault::FailedWrite
+            | Fault::LyingSync
+            | Fault::LostWrite
+            | Fault::MisdirectedWrite
+                if scene.disk_is_off => {}
             // One at a time, so that it is known which one struck.
             Fault::SwitchOff => {
                 self.disk.heal();
@@ -287,6 +306,20 @@ impl World {
                 self.disk.heal();
                 self.disk.fail_write(scene.random.between(1, 4));
                 self.planned = Some((fault, happened));
+            }
+            Fault::LyingSync | Fault::LostWrite | Fault::MisdirectedWrite => {
+                self.disk.heal();
+                let nth = scene.random.between(1, 6);
+                match fault {
+                    Fault::LyingSync => self.disk.lie_on_sync(nth),
+                    Fault::LostWrite => self.disk.lose_write(nth),
+                    _ => self.disk.misdirect_write(nth),
+                }
+                self.planned = Some((fault, happened));
+            }
+            Fault::SlowDisk => {
+                scene.coverage.strike(fault);
+                scene.slow_until = scene.now + scene.random.millis(500, 6_000);
             }
             Fault::FullDisk => {
                 let room = scene.random.between(0, scene.plan.segment_bytes * 2);
@@ -344,6 +377,7 @@ impl World {
         self.planned = None;
         self.scene.coverage.strike(fault);
         self.scene.trace.note(self.scene.now, format_args!("{fault:?} strikes"));
+        self.scene.log.device_lied |= Fault::LIES.contains(&fault);
         if fault == Fault::SwitchOff {
             self.scene.disk_is_off = true;
             self.scene.soon(30, Inside::Exit);

@@ -8,6 +8,8 @@ pub enum Canary {
     AckBeforeSync,
     /// Takes a failed sync for a successful one.
     SyncErrorIgnored,
+    /// Tries a failed sync again, and believes it when it then succeeds.
+    SyncRetried,
     /// Recovery believes a frame whose crc is wrong.
     TailCrcSkipped,
     /// Frames are not chained, their epochs not compared, and a cut tail is left where it lies: the three walls
@@ -23,13 +25,16 @@ pub enum Canary {
     LightQueuesForgotten,
     /// Old segments are removed before it is durable where the log begins.
     RemovedBeforeMark,
+    /// Recovery keeps snapshots that know more than the log does.
+    SnapshotAheadOfLog,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::AckBeforeSync,
         Self::SyncErrorIgnored,
+        Self::SyncRetried,
         Self::TailCrcSkipped,
         Self::ChainSkipped,
         Self::OffsetReused,
@@ -37,5 +42,6 @@ impl Canary {
         Self::RenameUnsynced,
         Self::LightQueuesForgotten,
         Self::RemovedBeforeMark,
+        Self::SnapshotAheadOfLog,
     ];
 }

@@ -9,9 +9,11 @@ mod real;
 mod sim;
 
 pub use real::{RealDisk, RealFile, RealLock};
+#[cfg(any(test, feature = "canaries"))]
+pub(crate) use sim::Random;
 pub use sim::{Crash, SimDisk, SimFile, SimLock};
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// A directory with files.
 pub trait Disk: Send + Sync + 'static {
@@ -58,6 +60,11 @@ pub trait DiskFile: Send + Sync + 'static {
     fn preallocate(&self, len: u64) -> Result<(), DiskError>;
     /// Bytes of the file.
     fn len(&self) -> Result<u64, DiskError>;
+    /// The stretches from `from` on that may have been written, in order. What is not in them was only reserved, and is zero.
+    fn written(&self, from: u64) -> Result<Vec<Range<u64>>, DiskError> {
+        let all = from..self.len()?;
+        Ok(Some(all).filter(|all| !all.is_empty()).into_iter().collect())
+    }
     /// Whether it has no bytes.
     fn is_empty(&self) -> Result<bool, DiskError> {
         self.len().map(|len| len == 0)
@@ -91,6 +98,10 @@ impl<F: DiskFile> DiskFile for Arc<F> {
 
     fn len(&self) -> Result<u64, DiskError> {
         F::len(self)
+    }
+
+    fn written(&self, from: u64) -> Result<Vec<Range<u64>>, DiskError> {
+        F::written(self, from)
     }
 }
 

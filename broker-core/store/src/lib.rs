@@ -22,6 +22,8 @@
 //! How the bytes lie is written down in `docs/format/log.md`. Nothing here reads a clock, starts a thread or touches a
 //! file but through [`disk::Disk`].
 
+#[cfg(any(test, feature = "canaries"))]
+pub mod crash_states;
 pub mod disk;
 pub mod inspect;
 pub mod whole_file;

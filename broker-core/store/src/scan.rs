@@ -1,5 +1,9 @@
 //! Reading a segment frame by frame, checking each.
 
+mod behind;
+
+pub(crate) use behind::{durable_beyond, resume};
+
 use crate::{
     disk::{DiskError, DiskFile},
     frame::{self, FrameError, HEADER_BYTES, Header, Kind},

@@ -1,7 +1,9 @@
 //! Whole stores, on the simulated disk and on a real one.
 
+mod crashes;
 mod damage;
 mod faults;
+mod lies;
 mod model;
 mod reading;
 mod retention;

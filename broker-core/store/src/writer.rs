@@ -244,6 +244,7 @@ impl<D: Disk> LogIo<D> {
         } else {
             match self.active.file.sync_data() {
                 Err(_) if self.options.planted(Canary::SyncErrorIgnored) => {}
+                Err(_) if self.options.planted(Canary::SyncRetried) => self.active.file.sync_data()?,
                 done => done?,
             }
         }

@@ -17,6 +17,8 @@ pub(crate) enum Content {
     Retry { topic: Topic, queue: QueueId, offset: QueueOffset },
     /// A delayed message, or a recall.
     Delayed,
+    /// One of these or a half message, put into its queue once more.
+    Moved,
     /// The half message of the event with this number.
     Half(u64),
     /// The event with this number, sent back so often.
@@ -53,6 +55,8 @@ pub(crate) struct Recovered {
     /// Groups that were never acknowledged and are there, and that are not.
     pub(crate) unknown_kept: usize,
     pub(crate) unknown_lost: usize,
+    /// Acknowledged groups that are not there, as only a device that lies may bring about.
+    pub(crate) acked_lost: usize,
 }
 
 /// The checker of the log. A group is known by its number, counted over all that are there.
@@ -66,11 +70,18 @@ pub(crate) struct LogChecker {
     durable: usize,
     /// How many groups some reader saw.
     read: usize,
+    /// Where the log begins, or may begin since a removal was tried. What was removed stays in the books.
+    begin: LogOffset,
+    begin_or: Option<LogOffset>,
+    /// The device lied: what should be there need not be.
+    pub(crate) device_lied: bool,
 }
 
 impl LogChecker {
     pub(crate) fn new(durability: Durability) -> Self {
-        Self { durability, groups: Vec::new(), queues: BTreeMap::new(), acked: 0, durable: 0, read: 0 }
+        let (groups, queues) = (Vec::new(), BTreeMap::new());
+        let (begin, begin_or, device_lied) = (0, None, false);
+        Self { durability, groups, queues, acked: 0, durable: 0, read: 0, begin, begin_or, device_lied }
     }
 
     /// A group was staged; gives its number.
@@ -100,6 +111,22 @@ impl LogChecker {
         }
         self.acked = self.acked.max(now);
         was..self.acked
+    }
+
+    /// What lies before `begin` is about to be removed.
+    pub(crate) fn may_begin(&mut self, begin: LogOffset) {
+        self.begin_or = Some(begin);
+    }
+
+    /// The log begins here.
+    pub(crate) fn begins(&mut self, begin: LogOffset) {
+        (self.begin, self.begin_or) = (begin, None);
+    }
+
+    /// Where a record of a queue lies, removed or not; `None` at the queue's end.
+    pub(crate) fn place_of(&self, topic: Topic, queue: QueueId, offset: QueueOffset) -> Option<LogOffset> {
+        let (group, at) = *self.queues.get(&(topic, queue))?.get(usize::try_from(offset).ok()?)?;
+        Some(self.groups[group][at].placed.log_offset)
     }
 
     pub(crate) fn group(&self, group: usize) -> &[Entry] {
@@ -147,10 +174,17 @@ impl LogChecker {
         }
     }
 
-    /// The store is open again and holds `found`, in log order. Everything there is durable from now on.
-    pub(crate) fn recovered(&mut self, found: &[Found]) -> Result<Recovered, Violation> {
+    /// The store is open again, begins at `begin` and holds `found`, in log order. Everything there is durable from now on.
+    pub(crate) fn recovered(&mut self, begin: LogOffset, found: &[Found]) -> Result<Recovered, Violation> {
+        ensure(begin == self.begin || Some(begin) == self.begin_or, Check::NothingLost, || {
+            format!("the log begins at {begin} and not at {} or {:?}", self.begin, self.begin_or)
+        })?;
+        self.begins(begin);
         let mut rest = found;
-        let mut survived = 0;
+        // What was removed was durable.
+        let mut survived = self
+            .groups
+            .partition_point(|group| group.first().is_some_and(|entry| entry.placed.log_offset < begin));
         while let Some(group) = self.groups.get(survived)
             && !rest.is_empty()
         {
@@ -166,22 +200,24 @@ impl LogChecker {
         ensure(rest.is_empty(), Check::NothingForeign, || {
             format!("{rest:?} is there, which was not sent, was refused or was lost before")
         })?;
-        ensure(survived >= self.acked, Check::NothingLost, || {
+        let lied = self.device_lied;
+        ensure(lied || survived >= self.acked, Check::NothingLost, || {
             format!("{} groups were acknowledged, {survived} are there", self.acked)
         })?;
-        ensure(survived >= self.read, Check::ReadsStay, || {
+        ensure(lied || survived >= self.read, Check::ReadsStay, || {
             format!("readers saw {} groups, {survived} are there", self.read)
         })?;
         let recovered = Recovered {
             groups: survived,
-            unknown_kept: survived - self.acked,
-            unknown_lost: self.groups.len() - survived,
+            unknown_kept: survived.saturating_sub(self.acked),
+            acked_lost: self.acked.saturating_sub(survived),
+            unknown_lost: self.groups.len() - survived.max(self.acked),
         };
         self.groups.truncate(survived);
         for queue in self.queues.values_mut() {
             queue.truncate(queue.partition_point(|(group, _)| *group < survived));
         }
-        (self.acked, self.durable) = (survived, survived);
+        (self.acked, self.durable, self.read) = (survived, survived, self.read.min(survived));
         Ok(recovered)
     }
 
@@ -205,10 +241,11 @@ impl LogChecker {
         queue: QueueId,
     ) -> impl Iterator<Item = (QueueOffset, LogOffset)> {
         let entries = self.queues.get(&(topic, queue)).map_or(&[][..], Vec::as_slice);
-        entries.iter().map(|(group, at)| {
+        let entries = entries.iter().map(|(group, at)| {
             let placed = self.groups[*group][*at].placed;
             (placed.queue_offset, placed.log_offset)
-        })
+        });
+        entries.filter(|(_, at)| *at >= self.begin)
     }
 
     /// All entries that are there.

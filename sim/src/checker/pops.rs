@@ -141,6 +141,7 @@ fn retried(log: &LogChecker, place: Place) -> BTreeSet<QueueOffset> {
         | Content::Letter { .. }
         | Content::SentBack { .. }
         | Content::Delayed
+        | Content::Moved
         | Content::Half(_)
         | Content::State => None,
     });

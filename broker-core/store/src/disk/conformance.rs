@@ -59,6 +59,32 @@ fn lengths(disk: &impl Disk) {
     assert_eq!(emptied.len().unwrap(), 0, "creating empties a file");
 }
 
+/// Whatever is passed over as not written is zero, and what was written is not passed over.
+#[test]
+fn what_was_written_is_found_behind_what_was_reserved() {
+    fn check(disk: &impl Disk) {
+        let file = disk.create("reserved").unwrap();
+        file.preallocate(4 << 20).unwrap();
+        let at = 3 << 20;
+        file.write_at(at, &[b"written"]).unwrap();
+        for from in [0, 1 << 20, at, at + 6] {
+            let written = file.written(from).unwrap();
+            assert!(written.iter().any(|stretch| stretch.contains(&(at + 6))), "{written:?}");
+            assert!(
+                written.iter().all(|stretch| from <= stretch.start && stretch.end <= 4 << 20),
+                "{written:?}"
+            );
+        }
+        assert!(file.written(4 << 20).unwrap().is_empty());
+        let mut before = vec![1; at as usize];
+        assert_eq!(file.read_at(0, &mut before).unwrap(), before.len());
+        assert!(before.iter().all(|byte| *byte == 0));
+    }
+    check(&SimDisk::new(1));
+    let dir = tempfile::tempdir().unwrap();
+    check(&RealDisk::new(dir.path()).unwrap());
+}
+
 fn names(disk: &impl Disk) {
     assert_eq!(disk.list("log").unwrap(), ["a", "b"]);
     disk.rename("log/a", "log/c").unwrap();

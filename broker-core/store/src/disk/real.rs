@@ -4,9 +4,11 @@
 #![allow(clippy::disallowed_methods)]
 
 use super::{Disk, DiskError, DiskFile};
+use rustix::{fs::SeekFrom, io::Errno};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, IoSlice},
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -221,9 +223,34 @@ impl DiskFile for RealFile {
             Err(error) => Err(failed("inspection", &self.path, &error)),
         }
     }
+
+    fn written(&self, from: u64) -> Result<Vec<Range<u64>>, DiskError> {
+        let mut stretches = Vec::new();
+        let mut at = from;
+        while let Some(begin) = self.seek(SeekFrom::Data(at), at)? {
+            let end = self.seek(SeekFrom::Hole(begin), u64::MAX)?.unwrap_or(u64::MAX).min(self.len()?);
+            if end <= begin {
+                break;
+            }
+            stretches.push(begin..end);
+            at = end;
+        }
+        Ok(stretches)
+    }
 }
 
 impl RealFile {
+    /// Where `to` leads, `None` where there is nothing such, `otherwise` where the file system does not know. Reads and writes
+    /// name their place: where the file's own position is does not matter.
+    fn seek(&self, to: SeekFrom, otherwise: u64) -> Result<Option<u64>, DiskError> {
+        match rustix::fs::seek(&self.file, to) {
+            Ok(at) => Ok(Some(at)),
+            Err(Errno::NXIO) => Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(otherwise)),
+            Err(error) => Err(failed("inspection", &self.path, &error.into())),
+        }
+    }
+
     /// Reserves space where the file system cannot: by writing zeros.
     fn fill(&self, len: u64) -> Result<(), DiskError> {
         const ZEROS: &[u8] = &[0; 1 << 16];

@@ -10,6 +10,8 @@ mod state;
 
 use super::{Disk, DiskError, DiskFile};
 use parking_lot::Mutex;
+#[cfg(any(test, feature = "canaries"))]
+pub(crate) use random::Random;
 use state::{Fault, State};
 use std::sync::Arc;
 
@@ -34,6 +36,13 @@ impl SimDisk {
         Self { state: Arc::new(Mutex::new(State::new(seed))) }
     }
 
+    /// A disk that has these files, durably.
+    pub fn with_files(seed: u64, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
+        let mut state = State::new(seed);
+        files.into_iter().for_each(|(path, bytes)| state.put(path, bytes));
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
     /// Ends the life of all open files and locks, and switches the disk on again.
     pub fn crash(&self, crash: Crash) {
         self.state.lock().crash(crash);
@@ -53,6 +62,22 @@ impl SimDisk {
     /// Makes the `nth` write from now fail (1 is the next), after a part of it was written.
     pub fn fail_write(&self, nth: u64) {
         self.state.lock().plan(Fault::Write, nth);
+    }
+
+    /// Makes the `nth` sync from now (1 is the next) and all later ones lies, until the next crash: they succeed, and nothing is
+    /// durable by them.
+    pub fn lie_on_sync(&self, nth: u64) {
+        self.state.lock().plan(Fault::LyingSync, nth);
+    }
+
+    /// Makes the `nth` write from now a lie (1 is the next): it succeeds, is readable, and never durable.
+    pub fn lose_write(&self, nth: u64) {
+        self.state.lock().plan(Fault::LostWrite, nth);
+    }
+
+    /// Makes the `nth` write from now reach the medium at another place (1 is the next), of this file or another.
+    pub fn misdirect_write(&self, nth: u64) {
+        self.state.lock().plan(Fault::MisdirectedWrite, nth);
     }
 
     /// Takes back all planned faults that have not happened.

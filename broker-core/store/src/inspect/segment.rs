@@ -3,19 +3,16 @@
 use super::{Cache, Inspection, SegmentReport};
 use crate::{
     disk::{Disk, DiskError, DiskFile},
-    frame::{self, FrameError, HEADER_BYTES, Header, Kind},
+    frame::{self, FrameError, Header, Kind},
     index::{IndexEntry, Run, sidecar},
     keys,
-    scan::{Checks, Scanner},
-    segment::{self, START_BYTES, Start},
+    scan::{Checks, Scanner, durable_beyond, resume},
+    segment::{self, Start},
 };
 use halley_model::{LogOffset, QueueId, QueueOffset, RecordView, light, tag};
 use std::collections::BTreeMap;
 
 const CHECKS: Checks = Checks { crc: true, chain: true };
-
-/// Bytes in which a readable frame is looked for at once.
-const SEARCH_BYTES: usize = 1 << 20;
 
 /// At most so many missing stretches of queues are named.
 const GAPS_MAX: usize = 20;
@@ -144,10 +141,22 @@ impl<'a, D: Disk> Walk<'a, D> {
                 }
                 Err(error) => error,
             };
+            let says = match next {
+                Some(_) => None,
+                None => durable_beyond(file, base, at, limit)?,
+            };
+            let anew = |scanner: &Scanner<'f, _>| {
+                Scanner::resume(file, base, at, (scanner.chain, scanner.epoch), limit, CHECKS)
+            };
+            if next.is_none() && anew(&scanner).next()?.is_ok() {
+                // A server has written on since these bytes were read.
+                scanner = anew(&scanner);
+                continue;
+            }
             self.chain = Some(scanner.chain).filter(|_| !frames.damaged);
             let is_end = match next {
                 Some(next) => at == next,
-                None => error == FrameError::Nothing,
+                None => error == FrameError::Nothing && says.is_none(),
             };
             if is_end {
                 report.end = at;
@@ -327,60 +336,6 @@ fn wrong_index<F: DiskFile>(
         }
     }
     Ok(None)
-}
-
-/// Where readable frames go on behind one at `at` that is not, with the crc and epoch that they go on from: where the next
-/// one proves that what its predecessor says of itself is right.
-fn resume<F: DiskFile>(
-    file: &F,
-    base: LogOffset,
-    at: LogOffset,
-    limit: u64,
-) -> Result<Option<(LogOffset, u32, u32)>, DiskError> {
-    if let Some(behind) = believed(file, base, at, limit)? {
-        return Ok(Some(behind));
-    }
-    let mut position = at - base + 1;
-    let mut bytes = vec![0; SEARCH_BYTES];
-    while position + HEADER_BYTES as u64 <= limit {
-        let read = file.read_at(position, &mut bytes)?;
-        for found in memchr::memmem::find_iter(&bytes[..read], &frame::MAGIC.to_be_bytes()) {
-            let Some(begin) = (position + found as u64).checked_sub(4).filter(|begin| *begin > at - base)
-            else {
-                continue;
-            };
-            if let Some(behind) = believed(file, base, base + begin, limit)? {
-                return Ok(Some(behind));
-            }
-        }
-        if read < bytes.len() {
-            break;
-        }
-        position += (read - 3) as u64;
-    }
-    Ok(None)
-}
-
-/// Whether a frame follows the one at `at`, whatever that one holds: where, and what it goes on from.
-fn believed<F: DiskFile>(
-    file: &F,
-    base: LogOffset,
-    at: LogOffset,
-    limit: u64,
-) -> Result<Option<(LogOffset, u32, u32)>, DiskError> {
-    let mut head = [0; HEADER_BYTES];
-    let position = at - base;
-    if position < START_BYTES as u64 || file.read_at(position, &mut head)? < HEADER_BYTES {
-        return Ok(None);
-    }
-    let Ok(header) = Header::parse(&head) else { return Ok(None) };
-    let behind = at + header.length as u64;
-    let from = (header.crc, header.epoch);
-    if behind - base >= limit {
-        return Ok(None);
-    }
-    let follows = Scanner::resume(file, base, behind, from, limit, CHECKS).next()?.is_ok();
-    Ok(follows.then_some((behind, header.crc, header.epoch)))
 }
 
 /// The bytes of the first record of a segment that is `wanted`.

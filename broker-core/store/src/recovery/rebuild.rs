@@ -8,7 +8,7 @@ use crate::{
     frame::{self, FrameError, Kind},
     index::{IndexWriter, Run, sidecar, sidecar::Subject},
     options::Options,
-    scan::{Checks, Scanner},
+    scan::{Checks, Scanner, durable_beyond},
     segment::{self, OPEN_BYTES, START_BYTES, Segment, Segments, Start},
     sequencer::{StagedEntry, Tails},
 };
@@ -120,6 +120,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
                         Err(reason) => reason,
                         Ok(_) => "the next segment does not go on where this one ended".to_owned(),
                     };
+                    self.check_behind(&segment, &scanned, limit)?;
                     self.drop_from(&bases[number..], base, scanned.end, reason)?;
                     return Ok(self.last(segment, &scanned));
                 }
@@ -172,10 +173,29 @@ impl<'a, D: Disk> Rebuild<'a, D> {
         if let Some(stale) = stale {
             self.tails = stale;
         }
+        self.check_behind(&segment, &scanned, found.length)?;
         if scanned.stop != FrameError::Nothing {
             self.report.cut = Some(Cut { at: scanned.end, reason: scanned.stop.to_string() });
         }
         Ok(self.last(segment, &scanned))
+    }
+
+    /// No frame behind the log's end in the same segment says that it was durable beyond: then what cannot be read there is the
+    /// work of no crash.
+    fn check_behind(
+        &self,
+        segment: &Segment<D::File>,
+        scanned: &Scanned,
+        length: u64,
+    ) -> Result<(), OpenError> {
+        match durable_beyond(&*segment.file, segment.base, scanned.end, length)? {
+            None => Ok(()),
+            Some(says) => {
+                let stop = &scanned.stop;
+                let reason = format!("{stop}; the frame at {says} says that what lay here was durable");
+                Err(damaged(segment.base, scanned.end, reason))
+            }
+        }
     }
 
     fn last(&mut self, segment: Arc<Segment<D::File>>, scanned: &Scanned) -> Last<D::File> {
@@ -212,7 +232,7 @@ impl<'a, D: Disk> Rebuild<'a, D> {
                         return Err(damaged(base, end, reason));
                     }
                 }
-                // A first frame that was never written leaves the zeros of the reservation.
+                // A first frame that was never written leaves the zeros of the reservation, and what is behind says nothing.
                 Err(_) if is_blank(self.disk, *base_behind)? => {}
                 Err(reason) => return Err(damaged(*base_behind, *base_behind, reason)),
             }
@@ -439,11 +459,13 @@ fn find<D: Disk>(disk: &D, base: LogOffset) -> Result<Result<Found<D::File>, Str
     Ok(start.map(|(start, start_crc)| Found { file, length, start, start_crc }))
 }
 
-/// Whether nothing was written where the first frame should be.
+/// Whether nothing was written where the first frame should be, and no frame behind says that it was durable.
 fn is_blank<D: Disk>(disk: &D, base: LogOffset) -> Result<bool, DiskError> {
     let mut bytes = [0; START_BYTES];
-    let read = disk.open(&segment::path_of(base))?.read_at(0, &mut bytes)?;
-    Ok(bytes[..read].iter().all(|byte| *byte == 0))
+    let file = disk.open(&segment::path_of(base))?;
+    let read = file.read_at(0, &mut bytes)?;
+    let is_blank = bytes[..read].iter().all(|byte| *byte == 0);
+    Ok(is_blank && durable_beyond(&file, base, base, file.len()?)?.is_none())
 }
 
 /// Whether a segment goes on where the one before it ended.

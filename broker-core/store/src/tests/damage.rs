@@ -116,6 +116,72 @@ fn what_was_synced_is_never_taken_for_torn() {
     check_index_is_a_view(&reopen(&disk, &options).reader);
 }
 
+/// The segment that is being filled has neither sidecar nor successor: its later frames tell.
+#[test]
+fn damage_in_the_last_segment_is_no_torn_tail() {
+    let options = small(Durability::Sync);
+    let disk = filled(&options, 5);
+    let whole = disk.contents(FIRST).unwrap();
+    let mut frames = Vec::new();
+    let opened = reopen(&disk, &options);
+    let scanned = opened.reader.scan(0, |record| {
+        frames.push(record.log_offset() as usize - crate::frame::HEADER_BYTES);
+        std::ops::ControlFlow::Continue(())
+    });
+    assert_eq!((scanned.unwrap(), opened.reader.segments(), frames.len()), (opened.reader.end(), 1, 5));
+    for (number, start) in frames.iter().copied().enumerate() {
+        let behind = frames.len() - 1 - number;
+        for is_lost in [false, true] {
+            let mut bytes = whole.clone();
+            if is_lost {
+                let end = frames.get(number + 1).copied().unwrap_or(bytes.len());
+                bytes[start..end].fill(0);
+            } else {
+                bytes[start + 100] ^= 1;
+            }
+            let disk = SimDisk::with_files(1, [(FIRST.to_owned(), bytes.clone())]);
+            let inspected = crate::inspect::inspect(&disk, &mut |_, _| {}).unwrap();
+            // Where the frame's header is gone, too, two others prove each other.
+            let is_proven = behind > usize::from(is_lost);
+            assert_eq!(inspected.is_damaged(), is_proven, "{number}: {:?}", inspected.findings);
+            match open(Arc::new(disk.clone()), options.clone(), NOW) {
+                Ok(opened) => assert!(!is_proven && opened.recovery.end == start as u64, "{number}"),
+                Err(OpenError::Damaged { path, at, .. }) => {
+                    assert!(is_proven && path == FIRST && at == start as u64, "{number}");
+                    assert_eq!(disk.contents(FIRST).unwrap(), bytes, "nothing was changed");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// The first write of a segment was lost, and much was written behind.
+#[test]
+fn a_segment_without_its_beginning_is_not_thrown_away() {
+    let options = small(Durability::Sync);
+    let disk = SimDisk::new(1);
+    let mut opened = reopen(&disk, &options);
+    for _ in 0..8 {
+        store(&mut opened, "T", 0, &[1; 600]);
+        opened.io.run_once(NOW).unwrap();
+    }
+    drop(opened);
+    let second = disk.paths().into_iter().filter(|path| path.ends_with(".seg")).nth(1).unwrap();
+    let files = disk.paths().into_iter().map(|path| {
+        let mut bytes = disk.contents(&path).unwrap();
+        if path == second {
+            bytes[..crate::segment::START_BYTES].fill(0);
+        }
+        (path, bytes)
+    });
+    let disk = SimDisk::with_files(1, files);
+    assert!(
+        matches!(open(Arc::new(disk.clone()), options, NOW), Err(OpenError::Damaged { path, .. }) if path == second)
+    );
+    assert!(disk.contents(&second).is_some());
+}
+
 #[test]
 fn an_epoch_without_a_next_one_is_refused_and_left_alone() {
     let disk = SimDisk::new(1);

@@ -485,6 +485,16 @@ mod canaries {
     }
 
     #[test]
+    fn sync_retried_is_found() {
+        is_found(Canary::SyncRetried, Durability::Sync);
+    }
+
+    #[test]
+    fn snapshot_ahead_of_log_is_found() {
+        is_found(Canary::SnapshotAheadOfLog, Durability::Os);
+    }
+
+    #[test]
     fn tail_crc_skipped_is_found() {
         is_found(Canary::TailCrcSkipped, Durability::Os);
     }

@@ -1,5 +1,7 @@
 //! What lies on the simulated disk, readable and durable.
 
+mod lies;
+
 use super::{Crash, DiskError, random::Random};
 use crate::hash;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +12,9 @@ pub(super) enum Fault {
     SwitchOff,
     Sync,
     Write,
+    LyingSync,
+    LostWrite,
+    MisdirectedWrite,
 }
 
 pub(super) struct State {
@@ -24,6 +29,8 @@ pub(super) struct State {
     off: bool,
     pub(super) capacity: Option<u64>,
     planned: BTreeMap<Fault, u64>,
+    /// Syncs do nothing, until the next crash.
+    lies: bool,
     pub(super) operations: u64,
     pub(super) syncs: u64,
     pub(super) faults_happened: u64,
@@ -62,6 +69,7 @@ impl State {
             off: false,
             capacity: None,
             planned: BTreeMap::new(),
+            lies: false,
             operations: 0,
             syncs: 0,
             faults_happened: 0,
@@ -103,6 +111,12 @@ impl State {
         due
     }
 
+    /// Whether this sync is a lie.
+    fn lies(&mut self) -> bool {
+        self.lies |= self.happens(Fault::LyingSync);
+        self.lies
+    }
+
     fn note(&mut self, word: u64) {
         self.trace = (self.trace.rotate_left(5) ^ word).wrapping_mul(0x517C_C1B7_2722_0A95);
     }
@@ -121,6 +135,14 @@ impl State {
         self.names.insert(path.to_owned(), inode);
         self.unsynced_names.push(NameChange::Link { name: path.to_owned(), inode });
         inode
+    }
+
+    /// A file that is there, durably.
+    pub(super) fn put(&mut self, path: String, bytes: Vec<u8>) {
+        let inode = self.inodes.len();
+        self.inodes.push(Inode { readable: bytes.clone(), durable: bytes, unsynced: Vec::new() });
+        self.names.insert(path.clone(), inode);
+        self.durable_names.insert(path, inode);
     }
 
     pub(super) fn find(&self, path: &str) -> Result<usize, DiskError> {
@@ -152,6 +174,9 @@ impl State {
         if self.happens(Fault::Sync) {
             return Err(failed("sync", dir));
         }
+        if self.lies() {
+            return Ok(());
+        }
         let changes = std::mem::take(&mut self.unsynced_names);
         for change in changes {
             if dir_of(change.name()) == dir {
@@ -179,7 +204,13 @@ impl State {
         if grown > 0 && self.capacity.is_some_and(|capacity| self.used() + grown > capacity) {
             return Err(DiskError::Full { path: path.to_owned() });
         }
-        self.inodes[inode].change(Change::Write { offset, bytes });
+        if self.happens(Fault::LostWrite) {
+            self.lose(inode, offset, bytes);
+        } else if self.happens(Fault::MisdirectedWrite) {
+            self.misdirect(inode, offset, bytes);
+        } else {
+            self.inodes[inode].change(Change::Write { offset, bytes });
+        }
         Ok(())
     }
 
@@ -203,6 +234,9 @@ impl State {
 
     pub(super) fn sync(&mut self, inode: usize, path: &str) -> Result<(), DiskError> {
         self.syncs += 1;
+        if self.lies() {
+            return Ok(());
+        }
         let fails = self.happens(Fault::Sync);
         let file = &mut self.inodes[inode];
         for change in std::mem::take(&mut file.unsynced) {
@@ -253,7 +287,7 @@ impl State {
 
     pub(super) fn crash(&mut self, crash: Crash) {
         self.life += 1;
-        self.off = false;
+        (self.off, self.lies) = (false, false);
         self.locks.clear();
         self.note(self.life);
         if crash == Crash::PowerCut {
