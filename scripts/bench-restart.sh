@@ -17,9 +17,10 @@ server: {data: $work/data, durability: os, retention: {age: forever, disk: {clea
 END
 
 start() {
+  rm -f "$work/log"
   "$halley" serve --config "$work/halley.yaml" 2>"$work/log" &
   server=$!
-  until grep -q ready "$work/log"; do
+  until grep -qs ready "$work/log"; do
     kill -0 "$server"
     sleep 0.002
   done

@@ -21,6 +21,10 @@ Examples:
   halley export --to rocketmq --data halley-data OUT
                                           a stopped store as a directory of RocketMQ's
   halley inspect halley-data              what a store's files hold, and what is damaged
+  halley backup --data halley-data --to s3://bucket/halley
+                                          copy the store of a running server, again only what is new
+  halley restore --from s3://bucket/halley --to halley-data
+                                          make a store of it, as of now or of a moment before
   halley admin topics list                topics, groups, offsets and clients of a broker
   halley bench send --peer 127.0.0.1:9876 load a broker and measure it";
 
@@ -38,6 +42,10 @@ pub(crate) enum Command {
     Export(Export),
     /// Look at the files of a store: what is in them, and what is damaged
     Inspect(Inspect),
+    /// Copy a store to a directory or a bucket, also while a server runs on it
+    Backup(Backup),
+    /// Make a store of a backup, as of its end or of a moment before
+    Restore(Restore),
     /// Look at topics, groups, offsets and clients of a broker, and change them
     Admin(Admin),
     /// Load a server and print throughput, latency and CPU cost
@@ -147,6 +155,72 @@ pub(crate) struct Inspect {
     /// Print what was found as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const PLACES: &str = "\
+A place is a directory, or a bucket: s3://BUCKET or s3://BUCKET/PREFIX. For a bucket the environment has AWS_ACCESS_KEY_ID and \
+AWS_SECRET_ACCESS_KEY (or a role has them), AWS_REGION, and AWS_ENDPOINT_URL where it is not Amazon's.";
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  halley backup --data halley-data --to /backups/halley
+  halley backup --data halley-data --to s3://backups/halley --keep 30d --json
+  AWS_ENDPOINT_URL=http://127.0.0.1:9000 halley backup --data halley-data --to s3://backups/halley";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  halley restore --from /backups/halley --to halley-data
+  halley restore --from s3://backups/halley --list       the backups that are there
+  halley restore --from s3://backups/halley --to halley-data --at 2026-01-02T03:04:05Z";
+
+/// What to copy, and where. The server may run; what is there already is not copied again.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{PLACES}\n\n{BACKUP_EXAMPLES}"))]
+pub(crate) struct Backup {
+    /// The store's directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The place of the backups of this store, and of no other
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) to: String,
+    /// Older moments than so long ago need not be restored any more, as 30d or 12h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) keep: Option<u64>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to restore, and as of when.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{PLACES}\n\n{RESTORE_EXAMPLES}"))]
+pub(crate) struct Restore {
+    /// The place of the backups
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: String,
+    /// The directory of the store, which is new or empty
+    #[arg(long, value_name = "DIR", required_unless_present = "list")]
+    pub(crate) to: Option<PathBuf>,
+    /// Only what was stored up to this time, as 2026-01-02T03:04:05Z or in milliseconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) at: Option<i64>,
+    /// Show the backups that are there, instead
+    #[arg(long, conflicts_with_all = ["to", "at"])]
+    pub(crate) list: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A duration in milliseconds.
+fn parse_duration(text: &str) -> Result<u64, String> {
+    halley_rules::duration::parse(text).ok_or_else(|| "a duration is 30d, 12h, 1h30m or the like".to_owned())
+}
+
+/// A time as people or programs write it, in milliseconds since 1970.
+fn parse_time(text: &str) -> Result<i64, String> {
+    let found = text.parse().ok().or_else(|| halley_event::time::parse(text));
+    found.ok_or_else(|| "a time is 2026-01-02T03:04:05Z, or a number of milliseconds since 1970".to_owned())
 }
 
 /// A form of stores.

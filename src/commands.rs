@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod admin;
+mod backup;
 mod check;
 mod export;
 mod inspect;
@@ -21,6 +22,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Test(arguments) => check::test(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Admin(arguments) => admin::run(arguments),
         Command::Bench(arguments) => Ok(halley_bench::run(arguments)?),
     }

@@ -7,8 +7,8 @@ use crate::{admin, commands::Error};
 use halley_backend::Backend;
 use halley_bridge::Bridge;
 use halley_broker::{
-    Broker, Durability, NameServer, Options, Recovery, RetentionPolicy, Tls, TlsFiles, TlsMode, TopicPolicy,
-    Watermarks,
+    Broker, Durability, NameServer, Options, Recovery, RetentionPolicy, ScrubPolicy, Tls, TlsFiles, TlsMode,
+    TopicPolicy, Watermarks,
 };
 use halley_connector_http as http;
 use halley_ingress::{IngressMetrics, Limits};
@@ -317,6 +317,8 @@ async fn open(
         durability: durability(server.durability),
         segment_bytes: server.segment_bytes,
         retention: retention(&server.retention),
+        replay: server.replay,
+        scrub: server.scrub.map(scrub),
     };
     // Recovery reads the disk.
     Ok(tokio::task::spawn_blocking(move || Broker::open(options)).await??)
@@ -326,6 +328,11 @@ fn retention(section: &config::Retention) -> RetentionPolicy {
     let config::Retention { age_ms, size, clean, forced, refuse } = *section;
     let age = age_ms.map(|age| i64::try_from(age).unwrap_or(i64::MAX));
     RetentionPolicy { age, size, disk: Watermarks { clean, forced, refuse }, force: true }
+}
+
+fn scrub(section: config::Scrub) -> ScrubPolicy {
+    let config::Scrub { rate, every_ms } = section;
+    ScrubPolicy { rate, every: i64::try_from(every_ms).unwrap_or(i64::MAX) }
 }
 
 /// The certificate is read, or made, before anything is served.

@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("halley-filter", &["halley-model"]),
     ("halley-wire", &["halley-model"]),
     ("halley-store", &["halley-model"]),
+    ("halley-objects-s3", &["halley-store"]),
     ("halley-machine", &["halley-filter", "halley-model"]),
     ("halley-takeover", &["halley-machine", "halley-model", "halley-wire"]),
     ("halley-backend", &["halley-model"]),

@@ -13,6 +13,7 @@ mod filter;
 mod floor;
 mod ingress;
 mod load;
+mod mixed;
 mod plot;
 mod pop;
 mod process;
@@ -42,6 +43,8 @@ enum Load {
     Sweep(sweep::Arguments),
     /// Fill a topic, then pull it all in batches of 32 and check it
     Pull(pull::Arguments),
+    /// Send and receive at a fixed rate, with and without consumers that replay old messages
+    Mixed(mixed::Arguments),
     /// Fill a topic, then pop it all in batches of 32, acknowledge each message and check it
     Pop(pop::Arguments),
     /// Store timers, then receive them and see how late they are
@@ -123,6 +126,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             Load::Send(arguments) => send::run(arguments).await,
             Load::Sweep(arguments) => sweep::run(arguments).await,
             Load::Pull(arguments) => pull::run(arguments).await,
+            Load::Mixed(arguments) => mixed::run(arguments).await,
             Load::Pop(arguments) => pop::run(arguments).await,
             Load::Timers(arguments) => timers::run(arguments).await,
             Load::Topics(arguments) => topics::run(arguments).await,

@@ -159,7 +159,8 @@ async fn drain(broker: SocketAddr, topic: &str, queue: u32, count: u64) -> Resul
     Ok(drained)
 }
 
-fn take(frame: &Frame<'_>, messages: &mut u64) -> Result<(), Error> {
+/// Checks that a pull's messages are those behind the first `messages`, and counts them.
+pub(crate) fn take(frame: &Frame<'_>, messages: &mut u64) -> Result<(), Error> {
     let code = ResponseCode::of(frame.code);
     if code != ResponseCode::Success {
         // A broker may not have indexed yet what it acknowledged: ask again.

@@ -136,6 +136,18 @@ pub(crate) fn send(
     properties: &str,
     body: &[u8],
 ) -> Result<(), Error> {
+    send_numbered(out, 1, topic, queue, properties, body)
+}
+
+/// The same with a number, which the answer has too.
+pub(crate) fn send_numbered(
+    out: &mut BytesMut,
+    opaque: i32,
+    topic: &str,
+    queue: u32,
+    properties: &str,
+    body: &[u8],
+) -> Result<(), Error> {
     let header = SendMessage {
         producer_group: "bench".into(),
         topic: topic.into(),
@@ -152,7 +164,7 @@ pub(crate) fn send(
         max_reconsume_times: None,
         broker_name: None,
     };
-    let request = request(BrokerCode::SendMessageV2, 1, Serialize::Binary);
+    let request = request(BrokerCode::SendMessageV2, opaque, Serialize::Binary);
     encode::request(out, request, &header.fields(SendForm::Short, properties), body).map_err(Error::new)
 }
 

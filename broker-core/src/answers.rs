@@ -7,6 +7,9 @@ use halley_model::LogOffset;
 use halley_store::StageError;
 use halley_wire::{Frame, ResponseCode, encode::ExtField, encode_reply, reply};
 
+/// What a client hears where too many requests of its kind wait already (`NettyRemotingAbstract.processRequestCommand`, 5.5).
+pub(crate) const SYSTEM_BUSY: &str = "[OVERLOAD]system busy, start flow control for a while";
+
 /// A request that is answered with an error.
 #[derive(Debug)]
 pub(crate) struct Refusal {

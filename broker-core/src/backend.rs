@@ -5,6 +5,7 @@ use crate::{
     arrivals::Registration,
     broker::Broker,
     catalog::{self, ChangeError},
+    cold::{Busy, Ticket},
     queues::{Ask, Found, Source},
 };
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use halley_model::{
 use halley_store::{Durability, StageError};
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, oneshot},
     time::{Instant, timeout_at},
 };
 
@@ -189,9 +190,26 @@ impl Broker {
             return Ok(found);
         }
         let queues = self.queues.clone();
-        let looked = tokio::task::spawn_blocking(move || queues.look_whole(&ask, Source::Disk)).await;
-        let looked = looked.map_err(|error| read_error(&error))?.map_err(|error| read_error(&error))?;
-        looked.map_err(|_| PullError::Read("the disk was asked and did not answer".to_owned()))
+        let (tell, told) = oneshot::channel();
+        let read = move |ticket: &mut Ticket| {
+            let looked = queues.look_whole(&ask, Source::Disk);
+            if let Ok(Ok(found)) = &looked {
+                // A rule holds what it has not delivered, perhaps for long: that must not keep others waiting.
+                ticket.read(found.runs.iter().map(Bytes::len).sum());
+            }
+            // Whoever asked may be gone.
+            _ = tell.send(looked);
+        };
+        let busy = |Busy| PullError::Read("too many reads wait for the disk".to_owned());
+        self.cold.read(&self.rules_lane, read).map_err(busy)?;
+        let looked = told.await.map_err(|error| read_error(&error))?.map_err(|error| read_error(&error))?;
+        let found =
+            looked.map_err(|_| PullError::Read("the disk was asked and did not answer".to_owned()))?;
+        match found.damaged {
+            // No rule goes past an event unseen.
+            Some(damaged) => Err(read_error(&damaged)),
+            None => Ok(found),
+        }
     }
 }
 

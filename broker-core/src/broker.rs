@@ -8,6 +8,7 @@ use crate::{
     ask_client::AskClients,
     catalog::{Catalog, Recovered},
     clock,
+    cold::{ColdReads, Lane},
     compactions::Compactions,
     delayed::Delayed,
     follow::{follow, rounds},
@@ -29,6 +30,7 @@ use crate::{
     remoting::{QUERIES_MAX, Remoting},
     request_modes::RequestModeTable,
     retention::{self, Retainer, Room},
+    scrubber::ScrubThread,
     server,
     settings::Settings,
     state_writer::StateWriter,
@@ -43,6 +45,7 @@ use halley_machine::{
     groups::Input,
     pull,
     retention::Policy as RetentionPolicy,
+    scrub::Policy as ScrubPolicy,
     state::{STATE_TOPIC, Snapshot, StateRecord, Tables},
     topics::AUTO_CREATE_QUEUES,
     transactions::{CheckPolicy, HALF_TOPIC},
@@ -96,6 +99,10 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How much of the log is kept.
     pub retention: RetentionPolicy,
+    /// Most bytes per second that all who read old messages get together while producers send; `None` for any number.
+    pub replay: Option<u64>,
+    /// How what is stored is read again to find decay; `None` for not at all.
+    pub scrub: Option<ScrubPolicy>,
 }
 
 /// Why a broker could not be opened.
@@ -134,6 +141,9 @@ pub struct Broker {
     pub(crate) identity: Identity,
     pub(crate) appends: Appends,
     pub(crate) queues: Queues<RealDisk>,
+    pub(crate) cold: ColdReads,
+    /// The cold reads of all rules.
+    pub(crate) rules_lane: Arc<Lane>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) progress: Arc<Progress>,
     delayed: Arc<Delayed>,
@@ -165,6 +175,7 @@ pub struct Broker {
 struct Threads {
     stop: Arc<AtomicBool>,
     log: parking_lot::Mutex<Option<JoinHandle<()>>>,
+    scrub: parking_lot::Mutex<Option<ScrubThread>>,
     /// Why the store stopped by itself, if it did.
     failed: watch::Receiver<Option<String>>,
 }
@@ -172,8 +183,19 @@ struct Threads {
 impl Broker {
     /// Opens the store (blocking while it recovers), folds the broker's state from it, and starts the log's thread.
     pub fn open(options: Options) -> Result<(Self, Recovery), StartError> {
-        let Options { data, cluster, name, id, name_server, address, durability, segment_bytes, retention } =
-            options;
+        let Options {
+            data,
+            cluster,
+            name,
+            id,
+            name_server,
+            address,
+            durability,
+            segment_bytes,
+            retention,
+            replay,
+            scrub,
+        } = options;
         let identity = Identity { cluster: cluster.into(), name: name.into(), id, address };
         let checks = CheckPolicy::default();
         let OpenStore { opened, writer, java, tables } =
@@ -239,6 +261,8 @@ impl Broker {
                 }
             })
             .map_err(|error| StartError::State(format!("no thread for the log: {error}")))?;
+        let cold = ColdReads::start(opened.log.clone(), replay)
+            .map_err(|error| StartError::State(format!("no thread for cold reads: {error}")))?;
         let members = Arc::new(Members::default());
         let queues = Queues { reader: opened.reader.clone(), arrivals, compactions };
         let delayed = Arc::new(Delayed::new(timers, queues.clone(), settings.clone(), writer.clone()));
@@ -287,6 +311,10 @@ impl Broker {
             paid: Default::default(),
             ages: Default::default(),
         };
+        let scrub = scrub
+            .map(|policy| ScrubThread::start(opened.scrubber, policy, metrics.clone()))
+            .transpose()
+            .map_err(|error| StartError::State(format!("no thread to check the log: {error}")))?;
         // Nobody sees again what was hidden before the restart.
         retainer.hide();
         let lookup = Arc::new(Lookup::default());
@@ -294,6 +322,8 @@ impl Broker {
             identity,
             appends: Appends::new(opened.log, acks, room),
             queues,
+            cold,
+            rules_lane: Arc::default(),
             catalog,
             progress,
             delayed,
@@ -316,7 +346,12 @@ impl Broker {
             data: data.into(),
             housekeeping,
             retainer: Arc::new(retainer),
-            threads: Arc::new(Threads { stop, log: parking_lot::Mutex::new(Some(thread)), failed }),
+            threads: Arc::new(Threads {
+                stop,
+                log: parking_lot::Mutex::new(Some(thread)),
+                scrub: parking_lot::Mutex::new(scrub),
+                failed,
+            }),
         };
         Ok((broker, opened.recovery))
     }
@@ -350,6 +385,7 @@ impl Broker {
             identity: self.identity.clone(),
             appends: self.appends.clone(),
             queues: self.queues.clone(),
+            cold: self.cold.clone(),
             keys: self.keys.clone(),
             query_permits: self.query_permits.clone(),
             catalog: self.catalog.clone(),
@@ -503,6 +539,10 @@ impl Broker {
 
     /// Logs what is left to log, writes a snapshot, and ends the log's thread. Blocks on the disk.
     pub fn close(&self) {
+        let scrub = self.threads.scrub.lock().take();
+        if let Some(scrub) = scrub {
+            scrub.stop();
+        }
         if self.failed().is_none() {
             self.housekeeping.finish();
         }
@@ -543,6 +583,9 @@ impl Broker {
     pub fn refresh_metrics(&self) {
         self.metrics.connections.set(self.members.connections() as i64);
         self.metrics.parked.set(self.queues.arrivals.len() as i64);
+        self.metrics.cold_waiting.set(self.cold.waiting() as i64);
+        let met = self.queues.reader.damaged_reads();
+        self.metrics.damaged_reads.inc_by(met.saturating_sub(self.metrics.damaged_reads.get()));
         self.metrics.delayed.set(self.delayed.waiting() as i64);
         self.metrics.transactions.set(self.transactions.open() as i64);
     }

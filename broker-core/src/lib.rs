@@ -14,10 +14,12 @@ mod appends;
 mod arrivals;
 mod ask_client;
 mod backend;
+pub mod backup;
 mod broker;
 mod catalog;
 mod changes;
 mod clock;
+mod cold;
 mod compactions;
 mod connection;
 mod delayed;
@@ -46,6 +48,7 @@ mod remoting;
 mod request_modes;
 mod requests;
 mod retention;
+mod scrubber;
 mod server;
 mod settings;
 mod state_writer;
@@ -58,7 +61,10 @@ mod writer;
 
 pub use backend::TopicPolicy;
 pub use broker::{Broker, Options, StartError};
-pub use halley_machine::retention::{Policy as RetentionPolicy, Watermarks};
+pub use halley_machine::{
+    retention::{Policy as RetentionPolicy, Watermarks},
+    scrub::Policy as ScrubPolicy,
+};
 pub use halley_store::{Durability, Recovery};
 pub use kept::KeptError;
 pub use name_server::NameServer;

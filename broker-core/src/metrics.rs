@@ -22,6 +22,10 @@ pub(crate) struct BrokerMetrics {
     pub(crate) pulled: Counter,
     /// Pulls that had to read from disk.
     pub(crate) cold_pulls: Counter,
+    /// Reads that wait for their turn on the disk.
+    pub(crate) cold_waiting: Gauge,
+    /// Reads that met a damaged record.
+    pub(crate) damaged_reads: Counter,
     /// Records sent to clients that pop.
     pub(crate) popped: Counter,
     /// Popped records whose time was over, moved to their retry topic.
@@ -46,6 +50,12 @@ pub(crate) struct BrokerMetrics {
     pub(crate) removed: Counter,
     /// How full the disk is, in percent.
     pub(crate) disk: Gauge,
+    /// Bytes that were read again to find decay.
+    pub(crate) scrubbed: Counter,
+    /// Places of the log that were found damaged then.
+    pub(crate) damage: Counter,
+    /// Damaged files that were made again.
+    pub(crate) scrub_mended: Counter,
 }
 
 impl Default for BrokerMetrics {
@@ -57,6 +67,8 @@ impl Default for BrokerMetrics {
             requests: RequestCounts::default(),
             pulled: Counter::default(),
             cold_pulls: Counter::default(),
+            cold_waiting: Gauge::default(),
+            damaged_reads: Counter::default(),
             popped: Counter::default(),
             revived: Counter::default(),
             refused: Counter::default(),
@@ -69,6 +81,9 @@ impl Default for BrokerMetrics {
             log_bytes: Gauge::default(),
             removed: Counter::default(),
             disk: Gauge::default(),
+            scrubbed: Counter::default(),
+            damage: Counter::default(),
+            scrub_mended: Counter::default(),
         }
     }
 }
@@ -100,6 +115,10 @@ impl BrokerMetrics {
         self.register_listener(registry);
         registry.register("halley_pulled_records", "Records sent to pulling clients", self.pulled.clone());
         registry.register("halley_cold_pulls", "Pulls that read from disk", self.cold_pulls.clone());
+        let help = "Pulls, pops and fetches that wait for their turn to read from disk";
+        registry.register("halley_cold_waiting", help, self.cold_waiting.clone());
+        let help = "Reads that met a damaged message";
+        registry.register("halley_damaged_reads", help, self.damaged_reads.clone());
         registry.register("halley_popped_records", "Records sent to popping clients", self.popped.clone());
         registry.register(
             "halley_pop_revived_records",
@@ -124,5 +143,11 @@ impl BrokerMetrics {
             self.removed.clone(),
         );
         registry.register("halley_disk_used_percent", "How full the disk of the log is", self.disk.clone());
+        let help = "Bytes of the log that were read again to find decay";
+        registry.register("halley_scrub_bytes", help, self.scrubbed.clone());
+        let help = "Places of the log that were found damaged when it was read again";
+        registry.register("halley_scrub_damage", help, self.damage.clone());
+        let help = "Damaged indexes that were made again when the log was read again";
+        registry.register("halley_scrub_mended", help, self.scrub_mended.clone());
     }
 }

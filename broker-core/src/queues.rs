@@ -56,6 +56,8 @@ pub(crate) struct Found {
     pub(crate) runs: Vec<Bytes>,
     /// How many records they are.
     pub(crate) records: usize,
+    /// What is wrong with the first record, where it is damaged: it is passed over, and there are no others.
+    pub(crate) damaged: Option<ReadError>,
 }
 
 impl Found {
@@ -66,7 +68,7 @@ impl Found {
         next: QueueOffset,
         (min, max): (QueueOffset, QueueOffset),
     ) -> Self {
-        Self { answer, remark, next, min, max, runs: Vec::new(), records: 0 }
+        Self { answer, remark, next, min, max, runs: Vec::new(), records: 0, damaged: None }
     }
 }
 
@@ -135,7 +137,9 @@ impl<D: Disk> Queues<D> {
         debug_assert_eq!(position, Position::Readable);
         let mut entries = Vec::new();
         let wanted = if ask.filter.is_some() { pull::SCAN_MAX } else { ask.records_max };
-        self.reader.lookup(&ask.topic, ask.queue, ask.offset, wanted, &mut entries)?;
+        if !self.lookup(ask, ask.offset, wanted, source, &mut entries)? {
+            return Ok(Err(Cold));
+        }
         let found = match &ask.filter {
             None => self.take_all(ask, &entries, source)?,
             Some(filter) => {
@@ -147,11 +151,7 @@ impl<D: Disk> Queues<D> {
             // Retention may have moved the queue's begin meanwhile.
             let last = taken.looked_at.checked_sub(1).and_then(|last| entries.get(last));
             let next = last.map_or(ask.offset.max(min), |last| last.queue_offset + 1);
-            let (answer, remark) = match taken.records {
-                0 => (Answer::RetryImmediately, "NO_MATCHED_MESSAGE"),
-                _ => (Answer::Found, "FOUND"),
-            };
-            Found { answer, remark, next, min, max, runs: taken.runs, records: taken.records }
+            taken.found(next, min, max)
         }))
     }
 
@@ -191,12 +191,16 @@ impl<D: Disk> Queues<D> {
                 // One reply does not go from what is compacted into what is not, as there it does not go from file to file.
                 if entries.is_empty() {
                     let from = next.max(kept.end());
-                    self.reader.lookup(&ask.topic, ask.queue, from, room, &mut entries)?;
+                    if !self.lookup(ask, from, room, source, &mut entries)? {
+                        return Ok(Err(Cold));
+                    }
                 }
                 break;
             };
             let count = usize::try_from(run.end - run.start).unwrap_or(room).min(room);
-            self.reader.lookup(&ask.topic, ask.queue, run.start, count, &mut entries)?;
+            if !self.lookup(ask, run.start, count, source, &mut entries)? {
+                return Ok(Err(Cold));
+            }
             next = run.start + count as u64;
         }
         let filter = ask.filter.as_deref();
@@ -207,16 +211,29 @@ impl<D: Disk> Queues<D> {
         let may = |entry: &IndexEntry| filter.is_none_or(|filter| filter.may_match_tag(entry.tag));
         Ok(self.take_matching(ask, &entries, may, matches, source)?.map(|taken| {
             let last = taken.looked_at.checked_sub(1).and_then(|last| entries.get(last));
-            let (answer, remark) = match taken.records {
-                0 => (Answer::RetryImmediately, "NO_MATCHED_MESSAGE"),
-                _ => (Answer::Found, "FOUND"),
-            };
             let next = last.map_or(max, |last| last.queue_offset + 1);
-            Found { answer, remark, next, min, max, runs: taken.runs, records: taken.records }
+            taken.found(next, min, max)
         }))
     }
 
-    /// Takes entries from the front, adjacent ones as one run.
+    /// Looks up entries; `false` where the disk would have to be asked and may not be.
+    fn lookup(
+        &self,
+        ask: &Ask,
+        from: QueueOffset,
+        entries_max: usize,
+        source: Source,
+        out: &mut Vec<IndexEntry>,
+    ) -> Result<bool, ReadError> {
+        let (topic, queue) = (&ask.topic, ask.queue);
+        match source {
+            Source::Memory => self.reader.lookup_hot(topic, queue, from, entries_max, out),
+            Source::Disk => self.reader.lookup(topic, queue, from, entries_max, out).map(|()| true),
+        }
+    }
+
+    /// Takes entries from the front, those that are in memory by reference, adjacent ones as one run; the others as one. A damaged
+    /// record is passed over, alone: what lies before it is taken first.
     fn take_all(
         &self,
         ask: &Ask,
@@ -230,7 +247,14 @@ impl<D: Disk> Queues<D> {
             let (run, count) = match (self.reader.hot_run(rest), source) {
                 (Some(hot), _) => hot,
                 (None, Source::Memory) => return Ok(Err(Cold)),
-                (None, Source::Disk) => self.reader.read_run(rest, ask.bytes_max)?,
+                (None, Source::Disk) => match self.reader.read_cold(rest, ask.bytes_max) {
+                    Ok(cold) => cold,
+                    Err(ReadError::Damaged { .. }) if taken.records > 0 => break,
+                    Err(error @ ReadError::Damaged { .. }) => {
+                        return Ok(Ok(Taken { looked_at: 1, ..taken }.pass_over(ask, error)));
+                    }
+                    Err(error) => return Err(error),
+                },
             };
             taken.runs.push(run);
             taken.records += count;
@@ -259,7 +283,15 @@ impl<D: Disk> Queues<D> {
                 let record = match (self.reader.hot(entry), source) {
                     (Some(hot), _) => hot,
                     (None, Source::Memory) => return Ok(Err(Cold)),
-                    (None, Source::Disk) => self.reader.read(entry)?,
+                    (None, Source::Disk) => match self.reader.read(entry) {
+                        Ok(record) => record,
+                        Err(ReadError::Damaged { .. }) if taken.records > 0 => break,
+                        Err(error @ ReadError::Damaged { .. }) => {
+                            taken.looked_at += 1;
+                            return Ok(Ok(taken.pass_over(ask, error)));
+                        }
+                        Err(error) => return Err(error),
+                    },
                 };
                 // The reader has checked the record; what cannot be parsed is not delivered, and not waited for.
                 if RecordView::parse(&record).is_ok_and(|view| matches(entry, &view)) {
@@ -279,6 +311,27 @@ struct Taken {
     runs: Vec<Bytes>,
     records: usize,
     looked_at: usize,
+    damaged: Option<ReadError>,
+}
+
+impl Taken {
+    /// The record looked at last is damaged, and nothing was taken before it.
+    fn pass_over(self, ask: &Ask, error: ReadError) -> Self {
+        let (topic, queue) = (&*ask.topic, ask.queue);
+        tracing::error!(topic, queue, %error, "a damaged message cannot be read; `halley inspect` tells more");
+        Self { damaged: Some(error), ..self }
+    }
+
+    fn found(self, next: QueueOffset, min: QueueOffset, max: QueueOffset) -> Found {
+        let (answer, remark) = match (self.records, &self.damaged) {
+            // As where RocketMQ finds nothing at the place that the index names (`GetMessageStatus`, 5.5).
+            (0, Some(_)) => (Answer::RetryImmediately, "MESSAGE_WAS_REMOVING"),
+            (0, None) => (Answer::RetryImmediately, "NO_MATCHED_MESSAGE"),
+            _ => (Answer::Found, "FOUND"),
+        };
+        let Self { runs, records, damaged, .. } = self;
+        Found { answer, remark, next, min, max, runs, records, damaged }
+    }
 }
 
 /// How many of the first entries stay within `bytes_max`, one at least.

@@ -24,6 +24,7 @@ use crate::{
     appends::Appends,
     ask_client::AskClients,
     catalog::Catalog,
+    cold::{ColdReads, Lane},
     connection::{Service, Session, SessionInfo},
     identity::Identity,
     lite::LiteTopics,
@@ -59,6 +60,7 @@ pub(crate) struct Remoting {
     pub(crate) identity: Identity,
     pub(crate) appends: Appends,
     pub(crate) queues: Queues<RealDisk>,
+    pub(crate) cold: ColdReads,
     pub(crate) keys: KeyIndex<RealDisk>,
     /// Of queries that read from the disk.
     pub(crate) query_permits: Arc<Semaphore>,
@@ -88,6 +90,8 @@ pub(crate) struct State {
     parked: pull::Parked,
     pops: pop::Parked,
     filters: pull::FilterCache,
+    /// Its reads of what is not in memory.
+    lane: Arc<Lane>,
     sends: send::Scratch,
     tally: Tally,
 }
@@ -157,6 +161,7 @@ impl Service for Remoting {
     fn closed(&self, session: &mut BrokerSession) {
         self.pulls().forget_all(session);
         self.pops().forget_all(session);
+        self.cold.close(&session.state.lane);
         self.members.closed(session.info.id);
         self.asks.closed(session.info.id);
     }
@@ -314,6 +319,7 @@ impl Remoting {
     fn pulls(&self) -> pull::Pulls<'_> {
         pull::Pulls {
             queues: &self.queues,
+            cold: &self.cold,
             catalog: &self.catalog,
             members: &self.members,
             progress: &self.progress,
@@ -363,6 +369,7 @@ impl Remoting {
     fn pops(&self) -> pop::PopRequests<'_> {
         pop::PopRequests {
             queues: &self.queues,
+            cold: &self.cold,
             catalog: &self.catalog,
             popper: &self.popper,
             settings: &self.settings,

@@ -199,6 +199,12 @@ pub const TARGETS: &[Target] = &[
         ],
     },
     Target { name: "key_file", run: store::key_file, seeds: store::key_file_seeds, words: &["HLK1"] },
+    Target {
+        name: "backup_manifest",
+        run: store::backup_manifest,
+        seeds: store::backup_manifest_seeds,
+        words: &["segment ", "begin ", "\ncrc ", " 18446744073709551615 "],
+    },
     Target { name: "snapshot", run: store::snapshot, seeds: store::snapshot_seeds, words: &["HLS1"] },
     Target {
         name: "broker_state",

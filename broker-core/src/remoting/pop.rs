@@ -9,9 +9,10 @@ pub(super) use waiting::{Parked, is_pop};
 
 use super::BrokerSession;
 use crate::{
-    answers::{Refusal, answer, not_stored, refuse, request_of},
+    answers::{Refusal, SYSTEM_BUSY, answer, not_stored, refuse, request_of},
     catalog::Catalog,
     clock,
+    cold::{Busy, ColdReads, Ticket},
     held::RequestId,
     lite::LiteTopics,
     metrics::BrokerMetrics,
@@ -68,6 +69,7 @@ const NO_REMARK: &str = "not set any response code";
 /// What pops use.
 pub(super) struct PopRequests<'a> {
     pub(super) queues: &'a Queues<RealDisk>,
+    pub(super) cold: &'a ColdReads,
     pub(super) catalog: &'a Catalog,
     pub(super) popper: &'a Popper,
     pub(super) settings: &'a Settings,
@@ -145,16 +147,28 @@ impl PopRequests<'_> {
         let records_max = usize::try_from(header.max_msg_nums).unwrap_or(0);
         let (popper, outbox, request) = (self.popper.clone(), session.info.outbox.clone(), request_of(frame));
         let number = session.state.pops.number();
-        tokio::task::spawn_blocking(move || {
+        self.on_disk(request, session, move |ticket| {
             let (runs, rest_num) = peek(&popper, &asked, number, records_max);
             let header = PopMessageResponse { rest_num, ..PopMessageResponse::default() };
             let (code, remark) = match runs.is_empty() {
                 true => (ResponseCode::PullNotFound, "NO_MESSAGE_IN_QUEUE"),
                 false => (ResponseCode::Success, "FOUND"),
             };
-            outbox.send(reply(request, code, remark, &header.fields(), runs));
+            outbox.send(reply(request, code, remark, &header.fields(), held(runs, ticket)));
         });
         Ok(())
+    }
+
+    /// Has `read` done on a thread that may block, or refuses.
+    fn on_disk(
+        &self,
+        request: RequestId,
+        session: &mut BrokerSession,
+        read: impl FnOnce(&mut Ticket) + Send + 'static,
+    ) {
+        if let Err(Busy) = self.cold.read(&session.state.lane, read) {
+            answer(session.out.head(), request, ResponseCode::SystemBusy, Some(SYSTEM_BUSY), &[], b"");
+        }
     }
 
     /// Messages may have come for a waiting request.
@@ -248,13 +262,13 @@ impl PopRequests<'_> {
         Ok(true)
     }
 
-    fn pop_from_disk(&self, waiting: &Waiting, number: u32, revive_queue: i32, session: &BrokerSession) {
+    fn pop_from_disk(&self, waiting: &Waiting, number: u32, revive_queue: i32, session: &mut BrokerSession) {
         self.metrics.cold_pulls.inc();
         let (popper, outbox, metrics) =
             (self.popper.clone(), session.info.outbox.clone(), self.metrics.clone());
         let Request::Pop(pop) = &waiting.request else { return };
         let (pop, id) = (pop.clone(), waiting.id);
-        tokio::task::spawn_blocking(move || {
+        self.on_disk(id, session, move |ticket| {
             let mut taken = Taken::default();
             for _ in 0..COLD_LOOKS_MAX {
                 taken = match popper.take(&pop, number, revive_queue, Source::Disk) {
@@ -274,7 +288,7 @@ impl PopRequests<'_> {
             };
             metrics.popped.inc_by(taken.records as u64);
             take::pass_on(&popper.queues.arrivals.polling, &pop, &taken);
-            outbox.send(reply(id, code, remark, &header.fields(), runs));
+            outbox.send(reply(id, code, remark, &header.fields(), held(runs, ticket)));
         });
     }
 
@@ -499,6 +513,11 @@ fn succeed_unremarked(id: RequestId, oneway: bool, session: &mut BrokerSession, 
     if !oneway {
         answer(session.out.head(), id, ResponseCode::Success, Some(NO_REMARK), fields, b"");
     }
+}
+
+/// What was read, held against the connection until it is written.
+fn held(runs: Vec<Bytes>, ticket: &mut Ticket) -> Vec<Bytes> {
+    runs.into_iter().map(|run| ticket.hold(run)).collect()
 }
 
 /// An error, with the header that RocketMQ's reply has all the same.

@@ -5,14 +5,15 @@ use super::{
     static_topics::{LogicalPull, Place, StaticTopics},
 };
 use crate::{
-    answers::{Forbidden, Refusal, answer, not_stored, request_of},
+    answers::{Forbidden, Refusal, SYSTEM_BUSY, answer, not_stored, request_of},
     arrivals::Waiter,
     catalog::Catalog,
+    cold::{Busy, ColdReads},
     held::RequestId,
     members::Members,
     metrics::BrokerMetrics,
     progress::Progress,
-    queues::{Ask, Found, Queues, Source},
+    queues::{Ask, Cold, Found, Queues, Source},
     settings::Settings,
     stats::{Gets, Stats},
 };
@@ -51,6 +52,7 @@ const FILTERS_MAX: usize = 64;
 /// What pulls use.
 pub(super) struct Pulls<'a> {
     pub(super) queues: &'a Queues<RealDisk>,
+    pub(super) cold: &'a ColdReads,
     pub(super) catalog: &'a Catalog,
     pub(super) members: &'a Members,
     pub(super) progress: &'a Progress,
@@ -206,7 +208,7 @@ impl Pulls<'_> {
                     session.out.body(run);
                 }
             }
-            Ok(Err(_)) => self.answer_from_disk(pull, session),
+            Ok(Err(Cold)) => self.answer_from_disk(pull, session),
             Err(error) => {
                 let remark = error.to_string();
                 answer(session.out.head(), pull.request, ResponseCode::SystemError, Some(&remark), &[], b"");
@@ -235,15 +237,16 @@ impl Pulls<'_> {
         true
     }
 
-    fn answer_from_disk(&self, pull: ParkedPull, session: &BrokerSession) {
+    fn answer_from_disk(&self, pull: ParkedPull, session: &mut BrokerSession) {
         self.metrics.cold_pulls.inc();
+        let request = pull.request;
         let (queues, outbox, pulled, stats) = (
             self.queues.clone(),
             session.info.outbox.clone(),
             self.metrics.pulled.clone(),
             self.stats.clone(),
         );
-        tokio::task::spawn_blocking(move || {
+        let read = self.cold.read(&session.state.lane, move |ticket| {
             let mut head = BytesMut::with_capacity(256);
             let runs = match queues.look(&pull.ask, Source::Disk) {
                 Ok(Ok(found)) => {
@@ -261,8 +264,12 @@ impl Pulls<'_> {
                     Vec::new()
                 }
             };
-            outbox.send(std::iter::once(head.freeze()).chain(runs));
+            outbox.send(std::iter::once(head.freeze()).chain(runs.into_iter().map(|run| ticket.hold(run))));
         });
+        if let Err(Busy) = read {
+            let code = ResponseCode::SystemBusy;
+            answer(session.out.head(), request, code, Some(SYSTEM_BUSY), &[], b"");
+        }
     }
 
     /// Where an administrator set the group, which its client hears now (`PullMessageProcessor`, OFFSET_RESET, 5.5).

@@ -27,6 +27,8 @@ fn open(data: &Path, retention: RetentionPolicy) -> Broker {
         durability: Durability::Os,
         segment_bytes: SEGMENT_BYTES,
         retention,
+        replay: None,
+        scrub: None,
     };
     Broker::open(options).unwrap().0
 }

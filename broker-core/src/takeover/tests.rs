@@ -91,6 +91,8 @@ fn open(data: &Path) -> Result<Broker, crate::StartError> {
         durability: Durability::Os,
         segment_bytes: crate::broker::SEGMENT_BYTES,
         retention: Default::default(),
+        replay: None,
+        scrub: None,
     };
     Broker::open(options).map(|(broker, _)| broker)
 }

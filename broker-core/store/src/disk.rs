@@ -49,6 +49,11 @@ pub trait DiskFile: Send + Sync + 'static {
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError>;
     /// Reads from `offset`; fewer bytes than asked for only where the file ends.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize, DiskError>;
+    /// Like [`DiskFile::read_at`], of bytes that nobody is expected to want again soon: where the system can, they do not stay
+    /// in its cache on account of this call.
+    fn read_once_at(&self, offset: u64, into: &mut [u8]) -> Result<usize, DiskError> {
+        self.read_at(offset, into)
+    }
     /// Makes contents durable, and the length where contents need it.
     fn sync_data(&self) -> Result<(), DiskError>;
     /// Makes contents, length and reservation durable.
@@ -78,6 +83,10 @@ impl<F: DiskFile> DiskFile for Arc<F> {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize, DiskError> {
         F::read_at(self, offset, into)
+    }
+
+    fn read_once_at(&self, offset: u64, into: &mut [u8]) -> Result<usize, DiskError> {
+        F::read_once_at(self, offset, into)
     }
 
     fn sync_data(&self) -> Result<(), DiskError> {

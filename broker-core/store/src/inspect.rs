@@ -11,6 +11,9 @@ use crate::{
 };
 use halley_model::{LogOffset, Millis, RecordView};
 use segment::{Walk, record_in};
+use std::ops::ControlFlow;
+
+pub(crate) use segment::{Frames, Progress};
 
 /// What a store's files hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,9 +112,7 @@ pub fn inspect<D: Disk>(disk: &D, progress: &mut dyn FnMut(u64, u64)) -> Result<
     if bases.is_empty() {
         return Err(DiskError::NotFound { path: segments::DIR.to_owned() });
     }
-    let mut walk = Walk::new(disk, &bases)?;
-    while walk.next(progress)? {}
-    let mut found = walk.finish();
+    let mut found = segments_of(disk, &bases, progress)?;
     for removed in all.iter().filter(|base| **base < begin) {
         let what = "it is from before the log's beginning, and is removed at the next start".to_owned();
         found.mended(segments::path_of(*removed), *removed, what);
@@ -143,6 +144,36 @@ pub fn inspect<D: Disk>(disk: &D, progress: &mut dyn FnMut(u64, u64)) -> Result<
         }
     }
     Ok(found)
+}
+
+/// Looks at one segment, which ended where the one at `next` begins, and gives what it holds; `None` where `progress` ended it.
+/// The segment is read past the system's cache.
+pub(crate) fn segment<D: Disk>(
+    disk: &D,
+    base: LogOffset,
+    next: LogOffset,
+    progress: &mut Progress<'_>,
+) -> Result<Option<(Inspection, Frames)>, DiskError> {
+    let bases = [base, next];
+    let mut walk = Walk::new(disk, &bases)?.once();
+    let Some(frames) = walk.next(progress)? else { return Ok(None) };
+    walk.joins_next()?;
+    Ok(Some((walk.finish(), frames)))
+}
+
+/// What the segments at these bases hold, and their indexes.
+pub(crate) fn segments_of<D: Disk>(
+    disk: &D,
+    bases: &[LogOffset],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Inspection, DiskError> {
+    let mut walk = Walk::new(disk, bases)?;
+    let mut told = |done, total| {
+        progress(done, total);
+        ControlFlow::Continue(())
+    };
+    while walk.next(&mut told)?.is_some() {}
+    Ok(walk.finish())
 }
 
 /// The record that lies at `at`, or has its address `at` within it; `None` where no readable one does.

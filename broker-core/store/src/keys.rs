@@ -99,6 +99,15 @@ impl<D: Disk> KeyIndex<D> {
         Ok(true)
     }
 
+    /// Writes the file of a sealed segment again: the one it has cannot be trusted.
+    pub(crate) fn make_again(&self, segment: &Segment<D::File>) -> Result<(), ReadError> {
+        self.lost(segment);
+        let Some(next) = self.reader.segments.after(segment.base) else { return Ok(()) };
+        let mut anew = Active::new(segment.base, self.entries_max);
+        self.read(&mut anew, segment, next.base)?;
+        self.write(segment, &next, &mut anew.table)
+    }
+
     fn bring_up(&self, active: &mut Active) -> Result<(), ReadError> {
         let end = self.reader.end();
         loop {

@@ -7,8 +7,11 @@
 //! - [`LogReader`] finds and reads records, from any thread, without disturbing the other two;
 //! - [`KeyIndex`] finds records by their keys, and keeps its files in the background;
 //! - [`Flusher`] brings written bytes to the medium in the background, where the policy does not wait for it;
+//! - [`Scrubber`] reads old segments again, to find decay before somebody needs them;
 //! - [`Retention`] removes the oldest segments;
 //! - [`Snapshots`] keeps the bytes of views, so that opening need not read the whole log.
+//!
+//! [`backup`] copies a store, while it is used, to a place for [`objects`], and makes one of such a copy.
 //!
 //! Promises:
 //! 1. What [`Log::acked`] covers is there after a crash: of the process under [`Durability::Os`], of the power under
@@ -22,12 +25,15 @@
 //! How the bytes lie is written down in `docs/format/log.md`. Nothing here reads a clock, starts a thread or touches a
 //! file but through [`disk::Disk`].
 
+pub mod backup;
 #[cfg(any(test, feature = "canaries"))]
 pub mod crash_states;
 pub mod disk;
 pub mod inspect;
+pub mod objects;
 pub mod whole_file;
 
+mod ahead;
 mod begin;
 mod canary;
 mod flusher;
@@ -42,6 +48,7 @@ mod reader;
 mod recovery;
 mod retention;
 mod scan;
+mod scrub;
 mod segment;
 mod sequencer;
 mod snapshot;
@@ -58,6 +65,7 @@ pub use options::{Durability, Foreign, Options};
 pub use reader::{Boundary, LogReader, ReadError};
 pub use recovery::{Cut, OpenError, Opened, Recovery, open};
 pub use retention::{Removable, RemoveError, Removed, Retention};
+pub use scrub::{Lost, Scrubbed, Scrubber};
 pub use sequencer::{Placed, StageError};
 pub use snapshot::{Snapshot, SnapshotError, Snapshots};
 pub use writer::{LogIo, Progress};

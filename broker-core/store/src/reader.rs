@@ -1,6 +1,7 @@
 //! Finding and reading records.
 
 use crate::{
+    ahead::{Ahead, Window},
     disk::{Disk, DiskError, read_full},
     foreign,
     frame::{self, Kind, u32_at, u64_at},
@@ -28,6 +29,8 @@ pub struct LogReader<D: Disk> {
     pub(crate) tail: Arc<Tail>,
     pub(crate) checks: Checks,
     pub(crate) damaged_lookups: Arc<AtomicU64>,
+    pub(crate) damaged_reads: Arc<AtomicU64>,
+    pub(crate) ahead: Arc<Ahead>,
 }
 
 /// Which of the records around a time is meant (RocketMQ's `BoundaryType`).
@@ -76,6 +79,8 @@ impl<D: Disk> Clone for LogReader<D> {
             tail: Arc::clone(&self.tail),
             checks: self.checks,
             damaged_lookups: Arc::clone(&self.damaged_lookups),
+            damaged_reads: Arc::clone(&self.damaged_reads),
+            ahead: Arc::clone(&self.ahead),
         }
     }
 }
@@ -104,6 +109,11 @@ impl<D: Disk> LogReader<D> {
     /// How many lookups met a damaged index entry, and scanned the log instead.
     pub fn damaged_lookups(&self) -> u64 {
         self.damaged_lookups.load(Ordering::Relaxed)
+    }
+
+    /// How many reads met a damaged record.
+    pub fn damaged_reads(&self) -> u64 {
+        self.damaged_reads.load(Ordering::Relaxed)
     }
 
     /// The names of all topics that ever had a record, sorted.
@@ -163,32 +173,79 @@ impl<D: Disk> LogReader<D> {
         entries_max: usize,
         out: &mut Vec<IndexEntry>,
     ) -> Result<(), ReadError> {
+        let all = self.lookup_in(topic, queue, from, entries_max, true, out)?;
+        debug_assert!(all, "a lookup with the disk finds everything");
+        Ok(())
+    }
+
+    /// Like [`LogReader::lookup`], without waiting for the disk; `false` where that would be needed. The entries of a segment
+    /// that has ended while its records are still in memory were written a moment ago, and are read.
+    pub fn lookup_hot(
+        &self,
+        topic: &str,
+        queue: QueueId,
+        from: QueueOffset,
+        entries_max: usize,
+        out: &mut Vec<IndexEntry>,
+    ) -> Result<bool, ReadError> {
+        self.lookup_in(topic, queue, from, entries_max, false, out)
+    }
+
+    fn lookup_in(
+        &self,
+        topic: &str,
+        queue: QueueId,
+        from: QueueOffset,
+        entries_max: usize,
+        may_wait: bool,
+        out: &mut Vec<IndexEntry>,
+    ) -> Result<bool, ReadError> {
         let mut from = from;
         let already = out.len();
         let wanted = already.saturating_add(entries_max);
         while out.len() < wanted {
             // Retention may take the queue's first records away meanwhile.
-            let Some((first, _)) = self.bounds(topic, queue) else { return Ok(()) };
+            let Some((first, _)) = self.bounds(topic, queue) else { return Ok(true) };
             let before = out.len();
             if first > from && before > already {
-                return Ok(());
+                return Ok(true);
             }
             from = from.max(first);
             match self.index.slice(topic, queue, from, wanted - before, out) {
-                Slice::Nothing => return Ok(()),
+                Slice::Nothing => return Ok(true),
                 Slice::Gone => continue,
                 Slice::Added => {}
                 Slice::InRun(run) => {
                     let Some(segment) = self.segments.at(run.segment) else { continue };
-                    self.lookup_run(topic, queue, (&run, &segment), from, wanted - before, out)?;
+                    let room = wanted - before;
+                    if may_wait {
+                        self.lookup_run(topic, queue, (&run, &segment), from, room, out)?;
+                    } else if !self.lookup_recent_run((&run, &segment), from, room, out)? {
+                        return Ok(false);
+                    }
                 }
             }
             if out.len() == before {
-                return Ok(());
+                return Ok(true);
             }
             from += (out.len() - before) as u64;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Only where the segment's last records are in memory.
+    fn lookup_recent_run(
+        &self,
+        (run, segment): (&Run, &Segment<D::File>),
+        from: QueueOffset,
+        entries_max: usize,
+        out: &mut Vec<IndexEntry>,
+    ) -> Result<bool, ReadError> {
+        let (Some(sidecar), Some(end)) = (segment.sidecar.get(), segment.end()) else { return Ok(false) };
+        if !self.tail.begins_at_or_before(end.saturating_sub(1)) {
+            return Ok(false);
+        }
+        Ok(sidecar::read(sidecar, segment.base, run, from, entries_max, out)?.is_some())
     }
 
     fn lookup_run(
@@ -240,7 +297,7 @@ impl<D: Disk> LogReader<D> {
     pub fn read(&self, entry: &IndexEntry) -> Result<Bytes, ReadError> {
         match self.hot(entry) {
             Some(bytes) => Ok(bytes),
-            None => self.read_cold(std::slice::from_ref(entry), u64::from(entry.size)),
+            None => Ok(self.read_cold(std::slice::from_ref(entry), 0)?.0),
         }
     }
 
@@ -289,23 +346,61 @@ impl<D: Disk> LogReader<D> {
             return Err(outside(size));
         }
         let entry = IndexEntry { queue_offset: 0, log_offset: at, size, tag: 0 };
-        self.read_cold(std::slice::from_ref(&entry), u64::from(size))
+        Ok(self.read_cold(std::slice::from_ref(&entry), 0)?.0)
     }
 
-    /// Like [`LogReader::hot_run`], else from the disk, with one read of at most `bytes_max` bytes (but one
-    /// record at least). `entries` must not be empty.
+    /// Like [`LogReader::hot_run`], else from the disk, with at most `bytes_max` bytes (but one record at least). Ends before a
+    /// damaged record, which is an error where it is the first. `entries` must not be empty.
     pub fn read_run(&self, entries: &[IndexEntry], bytes_max: usize) -> Result<(Bytes, usize), ReadError> {
         if let Some(hot) = self.hot_run(entries) {
             return Ok(hot);
         }
         let (count, _) = adjacent(entries, bytes_max as u64);
-        let run = &entries[..count.max(1)];
-        let bytes = run.iter().map(|entry| u64::from(entry.size)).sum();
-        Ok((self.read_cold(run, bytes)?, run.len()))
+        self.read_cold(&entries[..count.max(1)], bytes_max)
     }
 
-    /// Reads adjacent records of `len` bytes together.
-    fn read_cold(&self, run: &[IndexEntry], len: u64) -> Result<Bytes, ReadError> {
+    /// Reads records from the disk, also such as lie apart, one behind the other into one piece of memory: as many of the first
+    /// entries as have at most `bytes_max` bytes together, but one at least. Ends before a damaged record, which is an error
+    /// where it is the first. `entries` must not be empty.
+    pub fn read_cold(&self, entries: &[IndexEntry], bytes_max: usize) -> Result<(Bytes, usize), ReadError> {
+        let mut fitting = 0;
+        let mut len = 0;
+        for entry in entries {
+            len += entry.size as usize;
+            if fitting > 0 && len > bytes_max {
+                len -= entry.size as usize;
+                break;
+            }
+            fitting += 1;
+        }
+        let mut bytes = Vec::with_capacity(len);
+        let (mut count, mut window) = (0, None);
+        while count < fitting {
+            match self.read_adjacent(&entries[count..fitting], &mut window, &mut bytes) {
+                Ok((intact, run)) => {
+                    count += intact;
+                    if intact < run {
+                        break;
+                    }
+                }
+                Err(error) if count == 0 => return Err(error),
+                // What came before is good.
+                Err(_) => break,
+            }
+        }
+        Ok((bytes.into(), count))
+    }
+
+    /// Appends the first adjacent records, up to a damaged one: how many are intact, of how many. At least one is.
+    fn read_adjacent(
+        &self,
+        entries: &[IndexEntry],
+        window: &mut Option<Arc<Window>>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(usize, usize), ReadError> {
+        let (count, end) = adjacent(entries, u64::MAX);
+        // The size is what an index says, which may be damaged.
+        let run = &entries[..count.max(1)];
         let first = run[0].log_offset;
         let outside = || ReadError::Outside {
             log_offset: first,
@@ -313,25 +408,53 @@ impl<D: Disk> LogReader<D> {
             first: self.start(),
             end: self.end(),
         };
-        let end = first.checked_add(len).filter(|end| *end <= self.shared.visible()).ok_or_else(outside)?;
+        let visible = self.shared.visible();
+        if end <= first || end > visible {
+            return Err(outside());
+        }
         let segment = self.segments.holding(first).ok_or_else(outside)?;
-        let mut bytes = vec![0; (end - first) as usize];
-        if !read_full(&segment.file, segment.position(first), &mut bytes)? {
-            return Err(damaged(first, "the segment ends before the record"));
+        let segment_end = segment.end().map_or(visible, |ended| ended.min(visible)).max(end);
+        let from = bytes.len();
+        let len = (end - first) as usize;
+        if !self.ahead.read(&segment, (first, len), segment_end, window, bytes)? {
+            return Err(self.met(damaged(first, "the segment ends before the record")));
         }
-        let mut at = 0;
-        for entry in run {
+        let mut at = from;
+        for (intact, entry) in run.iter().enumerate() {
             let record = &bytes[at..at + entry.size as usize];
-            let view = RecordView::parse(record).map_err(|error| damaged(entry.log_offset, error))?;
-            if view.log_offset() != entry.log_offset || view.total_len() != record.len() {
-                return Err(damaged(entry.log_offset, "another record lies here"));
+            if let Err(reason) = check(entry, record) {
+                let error = self.met(damaged(entry.log_offset, reason));
+                bytes.truncate(at);
+                return if intact > 0 { Ok((intact, count)) } else { Err(error) };
             }
-            if !view.body_is_intact() {
-                return Err(damaged(entry.log_offset, "the body does not match its CRC"));
-            }
-            at += record.len();
+            at += entry.size as usize;
         }
-        Ok(bytes.into())
+        Ok((count, count))
+    }
+
+    /// Whether what lies at an entry's place in this segment is its record.
+    pub(crate) fn is_intact(
+        &self,
+        segment: &Segment<D::File>,
+        entry: &IndexEntry,
+    ) -> Result<bool, DiskError> {
+        if entry.size as usize > record::RECORD_BYTES_MAX {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; entry.size as usize];
+        let whole = read_full(&segment.file, segment.position(entry.log_offset), &mut bytes)?;
+        Ok(whole && check(entry, &bytes).is_ok())
+    }
+
+    /// A reader that has read nothing ahead.
+    #[cfg(test)]
+    pub(crate) fn without_windows(&self) -> Self {
+        Self { ahead: Arc::default(), ..self.clone() }
+    }
+
+    fn met(&self, damage: ReadError) -> ReadError {
+        self.damaged_reads.fetch_add(1, Ordering::Relaxed);
+        damage
     }
 
     /// Whether the queue index knows this record. Bytes inside a message's body can look like a record of any place.
@@ -498,6 +621,18 @@ fn adjacent(entries: &[IndexEntry], bytes_max: u64) -> (usize, LogOffset) {
         count += 1;
     }
     (count, end)
+}
+
+/// Whether these bytes are the record that the index means.
+fn check(entry: &IndexEntry, record: &[u8]) -> Result<(), String> {
+    let view = RecordView::parse(record).map_err(|error| error.to_string())?;
+    if view.log_offset() != entry.log_offset || view.total_len() != record.len() {
+        return Err("another record lies here".to_owned());
+    }
+    if !view.body_is_intact() {
+        return Err("the body does not match its CRC".to_owned());
+    }
+    Ok(())
 }
 
 fn entry_of(record: &RecordView<'_>, queue_offset: QueueOffset) -> IndexEntry {

@@ -15,6 +15,7 @@ use crate::{
     reader::LogReader,
     retention::Retention,
     scan::Checks,
+    scrub::Scrubber,
     segment::{self, Start},
     sequencer::{Position, Sequencer},
     snapshot::{self, Snapshots},
@@ -40,6 +41,8 @@ pub struct Opened<D: Disk> {
     pub flusher: Flusher<D>,
     /// For a background thread that removes what is old.
     pub retention: Retention<D>,
+    /// For a background thread that reads what is old again.
+    pub scrubber: Scrubber<D>,
     /// For the views' snapshots.
     pub snapshots: Snapshots<D>,
     /// What was found.
@@ -166,8 +169,11 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
         tail: Arc::clone(&tail),
         checks: Checks { crc: true, chain: !options.planted(Canary::ChainSkipped) },
         damaged_lookups: Arc::new(AtomicU64::new(0)),
+        damaged_reads: Arc::new(AtomicU64::new(0)),
+        ahead: Arc::default(),
     };
     let keys = KeyIndex::new(Arc::clone(&disk), reader.clone());
+    let scrubber = Scrubber { disk: Arc::clone(&disk), reader: reader.clone(), keys: keys.clone() };
     let retention = Retention {
         disk: Arc::clone(&disk),
         options: options.clone(),
@@ -201,6 +207,7 @@ pub fn open<D: Disk>(disk: Arc<D>, options: Options, now: Millis) -> Result<Open
         keys,
         flusher: Flusher { background },
         retention,
+        scrubber,
         snapshots: Snapshots { disk, shared },
         recovery: report,
     })

@@ -28,6 +28,8 @@ pub(crate) struct Scanner<'f, F> {
     /// Up to where the last frame says that the log was durable before it.
     pub(crate) durable: LogOffset,
     checks: Checks,
+    /// Whether the bytes are not expected to be wanted again soon.
+    once: bool,
     buffer: Vec<u8>,
     /// Position in the file of the buffer's first byte.
     buffer_at: u64,
@@ -39,6 +41,9 @@ pub(crate) struct Checks {
     pub(crate) crc: bool,
     pub(crate) chain: bool,
 }
+
+/// All checks.
+pub(crate) const CHECKS: Checks = Checks { crc: true, chain: true };
 
 /// A checked frame.
 pub(crate) struct Found<'s> {
@@ -61,6 +66,7 @@ impl<'f, F: DiskFile> Scanner<'f, F> {
             epoch: start.epoch,
             durable: start.base.saturating_sub(start.unsynced),
             checks,
+            once: false,
             buffer: Vec::new(),
             buffer_at: 0,
         }
@@ -77,7 +83,13 @@ impl<'f, F: DiskFile> Scanner<'f, F> {
     ) -> Self {
         let chain = if checks.chain { chain } else { 0 };
         let at = at - base;
-        Self { file, base, limit, at, chain, epoch, durable: 0, checks, buffer: Vec::new(), buffer_at: 0 }
+        let (once, buffer) = (false, Vec::new());
+        Self { file, base, limit, at, chain, epoch, durable: 0, checks, once, buffer, buffer_at: 0 }
+    }
+
+    /// Reads past the system's cache where it can.
+    pub(crate) fn once(self, once: bool) -> Self {
+        Self { once, ..self }
     }
 
     /// The address behind the last good frame.
@@ -145,7 +157,8 @@ impl<'f, F: DiskFile> Scanner<'f, F> {
         let have = self.buffer.len();
         let room = (self.limit - self.at).min(len.max(READ_BYTES) as u64) as usize;
         self.buffer.resize(room, 0);
-        let read = self.file.read_at(self.at + have as u64, &mut self.buffer[have..])?;
+        let (at, into) = (self.at + have as u64, &mut self.buffer[have..]);
+        let read = if self.once { self.file.read_once_at(at, into)? } else { self.file.read_at(at, into)? };
         self.buffer.truncate(have + read);
         Ok(self.buffer.len() >= len)
     }

@@ -7,6 +7,7 @@ mod lies;
 mod model;
 mod reading;
 mod retention;
+mod scrub;
 
 use crate::{
     Durability, IndexEntry, LogReader, Opened, Options, Placed, StageError,

@@ -76,9 +76,51 @@ pub fn format(millis: Millis) -> String {
     )
 }
 
+/// The milliseconds since 1970 of a timestamp of RFC 3339; what is finer is left out.
+pub fn parse(text: &str) -> Option<Millis> {
+    if !is_rfc3339(text) {
+        return None;
+    }
+    let number = |from: usize, to: usize| text[from..to].parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (clock, rest) = (number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?, &text[19..]);
+    let digits = rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let fraction = &rest[usize::from(digits > 0)..][..digits];
+    let millis = format!("{fraction:0<3}")[..3].parse::<i64>().ok()?;
+    let zone = match &rest[digits + usize::from(digits > 0)..] {
+        "Z" | "z" => 0,
+        zone => {
+            let minutes = zone[1..3].parse::<i64>().ok()? * 60 + zone[4..6].parse::<i64>().ok()?;
+            if zone.starts_with('-') { -minutes } else { minutes }
+        }
+    };
+    // Days by the civil calendar, as in `format`.
+    let shifted = year - i64::from(month <= 2);
+    let (era, year_of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = era * 146_097 + day_of_era - 719_468;
+    Some((days * 86_400 + clock - zone * 60) * 1000 + millis)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timestamps_are_times() {
+        for millis in [0, 1_709_210_096_789, -1, 951_782_400_000, 1_764_000_000_001] {
+            assert_eq!(parse(&format(millis)), Some(millis));
+        }
+        for (text, same) in [
+            ("2026-01-02T03:04:05+01:30", "2026-01-02T01:34:05.000Z"),
+            ("2026-01-02T23:04:05.7-02:00", "2026-01-03T01:04:05.700Z"),
+            ("2026-01-02t03:04:05.123999z", "2026-01-02T03:04:05.123Z"),
+        ] {
+            assert_eq!(parse(text).map(format).as_deref(), Some(same));
+        }
+        assert_eq!(parse("2026-01-02"), None);
+    }
 
     #[test]
     fn timestamps() {

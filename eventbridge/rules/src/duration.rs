@@ -4,7 +4,7 @@
 const MILLIS_MAX: u64 = 1000 * 366 * 24 * 3_600_000;
 
 /// The duration in milliseconds, `None` where `text` is not one.
-pub(crate) fn parse(text: &str) -> Option<u64> {
+pub fn parse(text: &str) -> Option<u64> {
     let millis = match text.strip_prefix('P') {
         Some(iso) => parse_iso(iso)?,
         None => {

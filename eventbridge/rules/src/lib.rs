@@ -14,7 +14,7 @@ pub mod template;
 pub mod testing;
 pub mod yaml;
 
-mod duration;
+pub mod duration;
 mod read;
 mod size;
 

@@ -280,6 +280,12 @@ fn roles_are_chosen() {
     assert_eq!((kept.segment_bytes, kept.retention), (16 << 20, retention));
     let all = server("server: {retention: {age: forever, size: any}}\n").retention;
     assert_eq!((all.age_ms, all.size), (None, None));
+    assert_eq!((names.replay, names.scrub), (Some(128 << 20), Some(config::Scrub::default())));
+    let reads = server("server: {replay: 1GiB, scrub: {rate: 1MiB, every: 1d}}\n");
+    let scrub = config::Scrub { rate: 1 << 20, every_ms: 86_400_000 };
+    assert_eq!((reads.replay, reads.scrub), (Some(1 << 30), Some(scrub)));
+    let off = server("server: {replay: any, scrub: false}\n");
+    assert_eq!((off.replay, off.scrub), (None, None));
     let buses =
         load("buses: {a: {retention: 36h, durability: os}, b: {retention: forever}, c: {}}\n").unwrap().buses;
     let kept = |name: &str| {

@@ -3,6 +3,7 @@
 use halley_model::{RecordBody, RecordView};
 use halley_store::{
     BLANK_MAGIC, Durability, Foreign, KeyKind, KeyQuery, LogReader, OpenError, Opened, Options, Snapshot,
+    backup::{Manifest, Stretch},
     disk::{Crash, Disk, DiskFile, SimDisk},
     open,
 };
@@ -182,6 +183,28 @@ pub fn snapshot(input: &[u8]) {
 pub fn snapshot_seeds() -> Vec<Vec<u8>> {
     let (disk, _) = sealed_store();
     vec![write_snapshot(&disk).1]
+}
+
+/// The manifest of a backup. What is one encodes to the same bytes.
+pub fn backup_manifest(input: &[u8]) {
+    if let Ok(manifest) = Manifest::decode(input) {
+        assert_eq!(manifest.encode(), input);
+        assert!(manifest.begin < manifest.end());
+    }
+    // The same with the right checksum, so that what lies behind it is reached.
+    let lines = input.strip_suffix(b"\n").unwrap_or(input);
+    let Some(cut) = lines.iter().rposition(|byte| *byte == b'\n') else { return };
+    let body = &input[..=cut];
+    let right = [body, format!("crc {:08x}\n", crc32fast::hash(body)).as_bytes()].concat();
+    if let Ok(manifest) = Manifest::decode(&right) {
+        assert_eq!(manifest.encode(), right);
+    }
+}
+
+/// One of two segments.
+pub fn backup_manifest_seeds() -> Vec<Vec<u8>> {
+    let stretch = |base, length| Stretch { base, length, chain: 0xABCD, crc: 1, records: 3, latest: NOW };
+    vec![Manifest { taken: NOW, begin: 0, stretches: vec![stretch(0, 4096), stretch(4096, 99)] }.encode()]
 }
 
 fn options() -> Options {

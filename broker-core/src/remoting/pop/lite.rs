@@ -1,6 +1,8 @@
 //! Popping messages of lite topics: request 200070.
 
-use super::{LATE_MAX, PopRequests, no_topic, refuse, reply, until, waiting::Request, waiting::Waiting};
+use super::{
+    LATE_MAX, PopRequests, held, no_topic, refuse, reply, until, waiting::Request, waiting::Waiting,
+};
 use crate::{
     answers::{Refusal, answer, not_stored, request_of},
     clock,
@@ -64,12 +66,12 @@ impl PopRequests<'_> {
         }
     }
 
-    fn pop_lite_from_disk(&self, waiting: &Waiting, session: &BrokerSession) {
+    fn pop_lite_from_disk(&self, waiting: &Waiting, session: &mut BrokerSession) {
         let Request::Lite(pop) = &waiting.request else { return };
         self.metrics.cold_pulls.inc();
         let (lite, popper, outbox) = (self.lite.clone(), self.popper.clone(), session.info.outbox.clone());
         let (pop, id, metrics) = (pop.clone(), waiting.id, self.metrics.clone());
-        tokio::task::spawn_blocking(move || {
+        self.on_disk(id, session, move |ticket| {
             let mut taken = match lite.take(&popper, &pop, Source::Disk) {
                 Ok(taken) => taken,
                 Err(cold) => unreachable!("a look with the disk never ends with {cold:?}"),
@@ -81,7 +83,8 @@ impl PopRequests<'_> {
             };
             metrics.popped.inc_by(taken.records as u64);
             let runs = mem::take(&mut taken.runs);
-            outbox.send(reply(id, code, remark, &response_of(&pop, &taken).fields(), runs));
+            let header = response_of(&pop, &taken);
+            outbox.send(reply(id, code, remark, &header.fields(), held(runs, ticket)));
         });
     }
 

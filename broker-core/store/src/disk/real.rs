@@ -4,13 +4,17 @@
 #![allow(clippy::disallowed_methods)]
 
 use super::{Disk, DiskError, DiskFile};
-use rustix::{fs::SeekFrom, io::Errno};
+use rustix::{
+    fs::SeekFrom,
+    io::{Errno, ReadWriteFlags},
+};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, IoSlice},
+    io::{self, IoSlice, IoSliceMut},
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 /// Files below one directory.
@@ -72,20 +76,17 @@ impl Disk for RealDisk {
 
     fn create(&self, path: &str) -> Result<RealFile, DiskError> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.at(path));
-        file.map(|file| RealFile { file, path: path.to_owned() })
-            .map_err(|error| failed("creation", path, &error))
+        file.map(|file| RealFile::new(file, path)).map_err(|error| failed("creation", path, &error))
     }
 
     fn open(&self, path: &str) -> Result<RealFile, DiskError> {
         let file = OpenOptions::new().read(true).write(true).open(self.at(path));
-        file.map(|file| RealFile { file, path: path.to_owned() })
-            .map_err(|error| failed("opening", path, &error))
+        file.map(|file| RealFile::new(file, path)).map_err(|error| failed("opening", path, &error))
     }
 
     fn open_to_read(&self, path: &str) -> Result<RealFile, DiskError> {
         let file = OpenOptions::new().read(true).open(self.at(path));
-        file.map(|file| RealFile { file, path: path.to_owned() })
-            .map_err(|error| failed("opening", path, &error))
+        file.map(|file| RealFile::new(file, path)).map_err(|error| failed("opening", path, &error))
     }
 
     fn list(&self, dir: &str) -> Result<Vec<String>, DiskError> {
@@ -152,10 +153,16 @@ pub struct RealLock {
 pub struct RealFile {
     file: File,
     path: String,
+    /// Whether the system cannot read past its cache.
+    only_cached: AtomicBool,
 }
 
 /// How many slices one `pwritev` may take (`IOV_MAX` on Linux).
 const SLICES_MAX: usize = 1024;
+
+/// `RWF_DONTCACHE` (Linux 6.14, ext4, XFS and others): pages that a read brings into the cache leave it again, those that were
+/// there stay.
+const UNCACHED: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
 impl DiskFile for RealFile {
     fn write_at(&self, mut offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
@@ -189,6 +196,21 @@ impl DiskFile for RealFile {
             }
         }
         Ok(read)
+    }
+
+    fn read_once_at(&self, offset: u64, into: &mut [u8]) -> Result<usize, DiskError> {
+        let mut read = 0;
+        while read < into.len() && !self.only_cached.load(Ordering::Relaxed) {
+            let parts = &mut [IoSliceMut::new(&mut into[read..])];
+            match rustix::io::preadv2(&self.file, parts, offset + read as u64, UNCACHED) {
+                Ok(0) => return Ok(read),
+                Ok(some) => read += some,
+                Err(rustix::io::Errno::INTR) => {}
+                // Not this kernel, or not this file system. What else is wrong shows in the ordinary read.
+                Err(_) => self.only_cached.store(true, Ordering::Relaxed),
+            }
+        }
+        Ok(read + self.read_at(offset + read as u64, &mut into[read..])?)
     }
 
     fn sync_data(&self) -> Result<(), DiskError> {
@@ -240,6 +262,10 @@ impl DiskFile for RealFile {
 }
 
 impl RealFile {
+    fn new(file: File, path: &str) -> Self {
+        Self { file, path: path.to_owned(), only_cached: AtomicBool::new(false) }
+    }
+
     /// Where `to` leads, `None` where there is nothing such, `otherwise` where the file system does not know. Reads and writes
     /// name their place: where the file's own position is does not matter.
     fn seek(&self, to: SeekFrom, otherwise: u64) -> Result<Option<u64>, DiskError> {

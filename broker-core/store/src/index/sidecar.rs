@@ -7,7 +7,7 @@ use crate::{
     whole_file::{self, Pieces},
 };
 use halley_model::{LogOffset, Millis, QueueId, QueueOffset};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) const DIR: &str = "index";
 const MAGIC: u32 = 0x484C_5831;
@@ -72,17 +72,7 @@ pub(crate) fn write<D: Disk>(
         directory_bytes += RUN_BYTES + run.topic.name.len();
         entries += u64::from(run.count);
     }
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    header.extend_from_slice(&MAGIC.to_be_bytes());
-    header.extend_from_slice(&[0; 4]);
-    header.extend_from_slice(&subject.base.to_be_bytes());
-    header.extend_from_slice(&subject.length.to_be_bytes());
-    header.extend_from_slice(&subject.chain.to_be_bytes());
-    header.extend_from_slice(&subject.epoch.to_be_bytes());
-    header.extend_from_slice(&subject.stored.to_be_bytes());
-    header.extend_from_slice(&runs.to_be_bytes());
-    header.extend_from_slice(&(directory_bytes as u32).to_be_bytes());
-    header.extend_from_slice(&entries.to_be_bytes());
+    let mut header = header_of(subject, runs, directory_bytes, entries);
     let entries_at = (HEADER_BYTES + directory_bytes) as u64;
     let len = entries_at + entries * ENTRY_BYTES as u64;
     let file = whole_file::write_with(disk, DIR, &path_of(subject.base), len, |file| {
@@ -127,18 +117,63 @@ fn write_directory<'a>(
     for Written { topic, queue, first, count } in runs {
         let bytes = pieces.bytes();
         let before = bytes.len();
-        bytes.push(u8::try_from(topic.name.len()).expect("a stored topic has at most 255 bytes"));
-        bytes.extend_from_slice(topic.name.as_bytes());
-        bytes.extend_from_slice(&queue.to_be_bytes());
-        bytes.extend_from_slice(&first.to_be_bytes());
-        bytes.extend_from_slice(&count.to_be_bytes());
-        bytes.extend_from_slice(&position.to_be_bytes());
+        push_run(bytes, &topic.name, queue, first, (count, position));
         crc.update(&bytes[before..]);
         position += u64::from(count) * ENTRY_BYTES as u64;
         pieces.pass_on()?;
     }
     pieces.finish()?;
     Ok(crc.finalize())
+}
+
+/// The bytes that [`write`] would write for a segment with these entries.
+pub(crate) fn bytes_of(subject: &Subject, queues: &BTreeMap<(String, QueueId), Vec<IndexEntry>>) -> Vec<u8> {
+    let directory_bytes: usize = queues.keys().map(|(topic, _)| RUN_BYTES + topic.len()).sum();
+    let count: usize = queues.values().map(Vec::len).sum();
+    let mut bytes = header_of(subject, queues.len() as u32, directory_bytes, count as u64);
+    bytes.resize(HEADER_BYTES, 0);
+    let mut position = (HEADER_BYTES + directory_bytes) as u64;
+    for ((topic, queue), entries) in queues {
+        let first = entries.first().map_or(0, |entry| entry.queue_offset);
+        push_run(&mut bytes, topic, *queue, first, (entries.len() as u32, position));
+        position += (entries.len() * ENTRY_BYTES) as u64;
+    }
+    let crc = crc_of(&bytes[..56], &bytes[HEADER_BYTES..]);
+    bytes[56..60].copy_from_slice(&crc.to_be_bytes());
+    for entry in queues.values().flatten() {
+        bytes.extend_from_slice(&encode(entry, subject.base));
+    }
+    bytes
+}
+
+fn header_of(subject: &Subject, runs: u32, directory_bytes: usize, entries: u64) -> Vec<u8> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    header.extend_from_slice(&MAGIC.to_be_bytes());
+    header.extend_from_slice(&[0; 4]);
+    header.extend_from_slice(&subject.base.to_be_bytes());
+    header.extend_from_slice(&subject.length.to_be_bytes());
+    header.extend_from_slice(&subject.chain.to_be_bytes());
+    header.extend_from_slice(&subject.epoch.to_be_bytes());
+    header.extend_from_slice(&subject.stored.to_be_bytes());
+    header.extend_from_slice(&runs.to_be_bytes());
+    header.extend_from_slice(&(directory_bytes as u32).to_be_bytes());
+    header.extend_from_slice(&entries.to_be_bytes());
+    header
+}
+
+fn push_run(
+    bytes: &mut Vec<u8>,
+    topic: &str,
+    queue: QueueId,
+    first: QueueOffset,
+    (count, position): (u32, u64),
+) {
+    bytes.push(u8::try_from(topic.len()).expect("a stored topic has at most 255 bytes"));
+    bytes.extend_from_slice(topic.as_bytes());
+    bytes.extend_from_slice(&queue.to_be_bytes());
+    bytes.extend_from_slice(&first.to_be_bytes());
+    bytes.extend_from_slice(&count.to_be_bytes());
+    bytes.extend_from_slice(&position.to_be_bytes());
 }
 
 fn write_entries<'a>(

@@ -6,23 +6,29 @@ use crate::{
     frame::{self, FrameError, Header, Kind},
     index::{IndexEntry, Run, sidecar},
     keys,
-    scan::{Checks, Scanner, durable_beyond, resume},
+    scan::{CHECKS, Scanner, durable_beyond, resume},
     segment::{self, Start},
 };
 use halley_model::{LogOffset, QueueId, QueueOffset, RecordView, light, tag};
-use std::collections::BTreeMap;
-
-const CHECKS: Checks = Checks { crc: true, chain: true };
+use std::{
+    collections::BTreeMap,
+    ops::{ControlFlow, Range},
+};
 
 /// At most so many missing stretches of queues are named.
 const GAPS_MAX: usize = 20;
 
 /// A queue by topic and number.
-type QueueKey = (String, QueueId);
+pub(crate) type QueueKey = (String, QueueId);
+
+/// Hears how many bytes were read, of how many, and may end the walk.
+pub(crate) type Progress<'p> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'p;
 
 /// Goes from segment to segment.
 pub(super) struct Walk<'a, D: Disk> {
     disk: &'a D,
+    /// Whether the segments are not expected to be wanted again soon.
+    once: bool,
     bases: &'a [LogOffset],
     number: usize,
     /// Where each queue goes on.
@@ -37,10 +43,12 @@ pub(super) struct Walk<'a, D: Disk> {
 
 /// What the frames of one segment gave.
 #[derive(Default)]
-struct Frames {
-    entries: BTreeMap<QueueKey, Vec<IndexEntry>>,
-    /// Some could not be read.
-    damaged: bool,
+pub(crate) struct Frames {
+    pub(crate) entries: BTreeMap<QueueKey, Vec<IndexEntry>>,
+    /// What could not be read.
+    pub(crate) damaged: Vec<Range<LogOffset>>,
+    /// Crc of the last frame, where none is damaged.
+    pub(crate) chain: Option<u32>,
 }
 
 impl<'a, D: Disk> Walk<'a, D> {
@@ -50,7 +58,12 @@ impl<'a, D: Disk> Walk<'a, D> {
             total += disk.open_to_read(&segment::path_of(*base))?.len()?;
         }
         let (tails, found) = (BTreeMap::new(), Inspection::default());
-        Ok(Self { disk, bases, number: 0, tails, chain: None, gaps: 0, done: 0, total, found })
+        Ok(Self { disk, once: false, bases, number: 0, tails, chain: None, gaps: 0, done: 0, total, found })
+    }
+
+    /// Reads past the system's cache where it can.
+    pub(super) fn once(self) -> Self {
+        Self { once: true, ..self }
     }
 
     pub(super) fn finish(mut self) -> Inspection {
@@ -58,9 +71,9 @@ impl<'a, D: Disk> Walk<'a, D> {
         self.found
     }
 
-    /// Looks at the next segment; `false` behind the last.
-    pub(super) fn next(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<bool, DiskError> {
-        let Some(base) = self.bases.get(self.number).copied() else { return Ok(false) };
+    /// Looks at the next segment and gives what it holds; `None` behind the last, or when `progress` ended the walk.
+    pub(super) fn next(&mut self, progress: &mut Progress<'_>) -> Result<Option<Frames>, DiskError> {
+        let Some(base) = self.bases.get(self.number).copied() else { return Ok(None) };
         let next = self.bases.get(self.number + 1).copied();
         self.number += 1;
         let path = segment::path_of(base);
@@ -85,14 +98,18 @@ impl<'a, D: Disk> Walk<'a, D> {
                 report.frames = 1;
                 report.epochs = (start.epoch, start.epoch);
                 let limit = next.map_or(file_bytes, |next| file_bytes.min(next - base));
-                let scanner = Scanner::new(&file, &start, crc, limit, CHECKS);
-                self.frames(&file, scanner, limit, next, &mut report, progress)?
+                let scanner = Scanner::new(&file, &start, crc, limit, CHECKS).once(self.once);
+                match self.frames(&file, scanner, limit, next, &mut report, progress)? {
+                    ControlFlow::Continue(frames) => frames,
+                    ControlFlow::Break(()) => return Ok(None),
+                }
             }
             Err(reason) => {
                 self.chain = None;
                 let reason = format!("{reason}: none of its records can be trusted");
                 self.found.damage(path, base, reason);
-                Frames { damaged: true, ..Frames::default() }
+                let end = next.unwrap_or(base + file_bytes);
+                Frames { damaged: std::iter::once(base..end).collect(), ..Frames::default() }
             }
         };
         if let Some(next) = next {
@@ -100,10 +117,23 @@ impl<'a, D: Disk> Walk<'a, D> {
             self.keys(base, next, &mut report)?;
         }
         self.done += file_bytes;
-        progress(self.done, self.total);
         self.found.end = report.end;
         self.found.segments.push(report);
-        Ok(true)
+        match progress(self.done, self.total) {
+            ControlFlow::Continue(()) => Ok(Some(frames)),
+            ControlFlow::Break(()) => Ok(None),
+        }
+    }
+
+    /// Whether the segment behind the one that was looked at last goes on from it.
+    pub(super) fn joins_next(&mut self) -> Result<(), DiskError> {
+        let Some(base) = self.bases.get(self.number).copied() else { return Ok(()) };
+        let path = segment::path_of(base);
+        // What is wrong with that start is found when that segment has its turn.
+        if let Ok((start, _)) = Start::read(&self.disk.open_to_read(&path)?, base)? {
+            self.joins(&path, &start);
+        }
+        Ok(())
     }
 
     /// A segment goes on where the one before it ended.
@@ -125,8 +155,8 @@ impl<'a, D: Disk> Walk<'a, D> {
         limit: u64,
         next: Option<LogOffset>,
         report: &mut SegmentReport,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Frames, DiskError> {
+        progress: &mut Progress<'_>,
+    ) -> Result<ControlFlow<(), Frames>, DiskError> {
         let base = report.base;
         let path = segment::path_of(base);
         let mut frames = Frames::default();
@@ -136,7 +166,9 @@ impl<'a, D: Disk> Walk<'a, D> {
                 Ok(found) => {
                     let (header, bytes) = (found.header, found.bytes);
                     self.frame(&path, &header, bytes, at, &mut frames, report);
-                    progress(self.done + at - base, self.total);
+                    if progress(self.done + at - base, self.total).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
                     continue;
                 }
                 Err(error) => error,
@@ -153,39 +185,41 @@ impl<'a, D: Disk> Walk<'a, D> {
                 scanner = anew(&scanner);
                 continue;
             }
-            self.chain = Some(scanner.chain).filter(|_| !frames.damaged);
+            self.chain = Some(scanner.chain).filter(|_| frames.damaged.is_empty());
+            frames.chain = self.chain;
             let is_end = match next {
                 Some(next) => at == next,
                 None => error == FrameError::Nothing && says.is_none(),
             };
             if is_end {
                 report.end = at;
-                return Ok(frames);
+                return Ok(ControlFlow::Continue(frames));
             }
             let resumed = resume(file, base, at, limit)?;
             report.end = at;
             match resumed {
                 Some((behind, chain, epoch)) => {
-                    frames.damaged = true;
+                    frames.damaged.push(at..behind);
                     let what =
                         format!("{error}; {} bytes cannot be read, the log goes on at {behind}", behind - at);
                     self.found.damage(path.clone(), at, what);
                     report.end = behind;
-                    scanner = Scanner::resume(file, base, behind, (chain, epoch), limit, CHECKS);
+                    scanner =
+                        Scanner::resume(file, base, behind, (chain, epoch), limit, CHECKS).once(self.once);
                 }
                 None if next.is_none() => {
                     let what = format!(
                         "{error}: a write that a crash broke off, which was never acknowledged; it is cut at the next start"
                     );
                     self.found.mended(path, at, what);
-                    return Ok(frames);
+                    return Ok(ControlFlow::Continue(frames));
                 }
                 None => {
-                    frames.damaged = true;
-                    self.chain = None;
+                    frames.damaged.push(at..next.unwrap_or(base + limit));
+                    (self.chain, frames.chain) = (None, None);
                     let what = format!("{error}; the rest of the segment cannot be read");
                     self.found.damage(path, at, what);
-                    return Ok(frames);
+                    return Ok(ControlFlow::Continue(frames));
                 }
             }
         }
@@ -218,7 +252,7 @@ impl<'a, D: Disk> Walk<'a, D> {
         });
         if let Err(reason) = seen {
             self.found.damage(path.to_owned(), at, reason);
-            frames.damaged = true;
+            frames.damaged.push(at..at + header.length as u64);
         }
     }
 
@@ -321,7 +355,7 @@ fn wrong_index<F: DiskFile>(
     if (subject.base, subject.length) != (base, length) || chain.is_some_and(|chain| chain != subject.chain) {
         return Ok(Some("it is of another segment"));
     }
-    if !frames.damaged && listed.len() != frames.entries.len() {
+    if frames.damaged.is_empty() && listed.len() != frames.entries.len() {
         return Ok(Some("it lists other queues than the segment has"));
     }
     for one in listed {
@@ -331,7 +365,7 @@ fn wrong_index<F: DiskFile>(
             return Ok(Some("an entry is damaged"));
         }
         let expected = frames.entries.get(&(one.topic.to_string(), one.queue));
-        if !frames.damaged && expected != Some(&entries) {
+        if frames.damaged.is_empty() && expected != Some(&entries) {
             return Ok(Some("it says other things than the segment"));
         }
     }

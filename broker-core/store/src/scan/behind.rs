@@ -1,14 +1,12 @@
 //! Frames behind one that cannot be read.
 
-use super::{Checks, Scanner};
+use super::{CHECKS, Scanner};
 use crate::{
     disk::{DiskError, DiskFile},
     frame::{self, HEADER_BYTES, Header, Kind},
     segment::START_BYTES,
 };
 use halley_model::LogOffset;
-
-const CHECKS: Checks = Checks { crc: true, chain: true };
 
 /// Bytes in which a readable frame is looked for at once.
 const SEARCH_BYTES: u64 = 1 << 20;

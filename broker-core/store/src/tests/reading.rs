@@ -153,6 +153,71 @@ fn adjacent_records_are_read_as_one() {
 }
 
 #[test]
+fn records_that_lie_apart_are_read_together_up_to_a_damaged_one() {
+    let disk = SimDisk::new(1);
+    let options = Options { tail_bytes: 0, ..small(Durability::Os) };
+    let mut opened = reopen(&disk, &options);
+    for number in 0..40u8 {
+        for queue in 0..3 {
+            store(&mut opened, "T", queue, &[number; 60]);
+        }
+    }
+    opened.flusher.flush().unwrap();
+    let found = entries(&opened.reader, "T", 1);
+    let (bytes, count) = opened.reader.read_cold(&found, usize::MAX).unwrap();
+    assert_eq!((count, bytes.len()), (40, found.iter().map(|entry| entry.size as usize).sum()));
+    let one = found[0].size as usize;
+    for (at, record) in bytes.chunks(one).enumerate() {
+        assert_eq!(record, &opened.reader.read(&found[at]).unwrap()[..]);
+    }
+    assert_eq!(opened.reader.read_cold(&found, one * 3 + 1).unwrap().1, 3);
+    assert_eq!(opened.reader.read_cold(&found, 1).unwrap().1, 1);
+
+    let damaged = &found[5];
+    assert!(disk.flip_bit("log/00000000000000000000.seg", damaged.log_offset + 100, 0));
+    let reader = opened.reader.without_windows();
+    let (before, count) = reader.read_cold(&found, usize::MAX).unwrap();
+    assert_eq!((count, &before[..]), (5, &bytes[..5 * one]));
+    let at = damaged.log_offset;
+    assert!(
+        matches!(reader.read_cold(&found[5..], 9999), Err(ReadError::Damaged { at: place, .. }) if place == at)
+    );
+    assert_eq!(reader.read_cold(&found[6..], usize::MAX).unwrap().1, 34);
+    assert_eq!(reader.damaged_reads(), 2);
+}
+
+#[test]
+fn a_lookup_that_may_not_wait_reads_no_old_index() {
+    let options = Options { tail_bytes: 3000, ..small(Durability::Os) };
+    let mut opened = reopen(&SimDisk::new(1), &options);
+    for _ in 0..60 {
+        store(&mut opened, "T", 0, &[5; 200]);
+        opened.flusher.flush().unwrap();
+    }
+    let all = entries(&opened.reader, "T", 0);
+    let (mut without, mut with) = (0, 0);
+    for entry in &all {
+        let mut found = Vec::new();
+        match opened.reader.lookup_hot("T", 0, entry.queue_offset, 1, &mut found).unwrap() {
+            true => assert_eq!(found, [*entry]),
+            false => assert_eq!(found, []),
+        }
+        match opened.reader.hot(entry) {
+            Some(_) => assert!(!found.is_empty(), "what is in memory is found without waiting"),
+            None => (without, with) = (without + 1, with + found.len()),
+        }
+    }
+    assert!(
+        without > 40 && with < 25,
+        "{with} of {without} lie in the segment of the oldest in memory, or behind"
+    );
+    let mut found = Vec::new();
+    assert_eq!(opened.reader.lookup_hot("T", 0, 60, 9, &mut found), Ok(true), "nothing is there");
+    assert_eq!(opened.reader.lookup_hot("T", 9, 0, 9, &mut found), Ok(true));
+    assert_eq!(found, []);
+}
+
+#[test]
 fn a_record_is_found_by_its_place_only() {
     let disk = SimDisk::new(1);
     for tail_bytes in [1 << 20, 0] {

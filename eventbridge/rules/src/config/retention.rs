@@ -1,5 +1,6 @@
 //! `server.retention`: how much of the log is kept.
 
+use super::server::is;
 use crate::{
     diagnostic::Diagnostic,
     read::{Problems, Table, millis, size, text},
@@ -93,8 +94,4 @@ fn percent(node: &Node, problems: &mut Problems) -> Option<u8> {
         ));
     }
     percent
-}
-
-fn is(node: &Node, word: &str) -> bool {
-    text(node, &mut Problems::new()).is_some_and(|text| text == word)
 }

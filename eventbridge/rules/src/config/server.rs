@@ -2,6 +2,7 @@
 
 use super::{
     retention::{self, Retention},
+    scrub::{self, Scrub},
     tls::{self, TlsSection},
 };
 use crate::{
@@ -19,6 +20,10 @@ const SEGMENT_BYTES: u64 = 128 << 20;
 const SEGMENT_BYTES_MIN: u64 = 16 << 20;
 const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 
+/// Bytes per second of all replays while producers send, and the least there can be.
+const REPLAY: u64 = 128 << 20;
+const REPLAY_MIN: u64 = 1 << 20;
+
 /// The largest id of a broker among those of its name.
 const BROKER_ID_MAX: u64 = i32::MAX as u64;
 
@@ -33,6 +38,10 @@ pub struct Server {
     pub segment_bytes: u64,
     /// How much of the log is kept.
     pub retention: Retention,
+    /// Most bytes per second that all who read old messages get together while producers send; `None` for any number.
+    pub replay: Option<u64>,
+    /// How what is stored is read again to find decay; `None` for not at all.
+    pub scrub: Option<Scrub>,
     /// Remoting name server.
     pub namesrv: Option<SocketAddr>,
     /// Remoting broker. Without one there is no ingress, and no rule is served.
@@ -73,6 +82,8 @@ impl Default for Server {
             durability: Durability::Sync,
             segment_bytes: SEGMENT_BYTES,
             retention: Retention::default(),
+            replay: Some(REPLAY),
+            scrub: Some(Scrub::default()),
             namesrv: Some(local(9876)),
             broker: Some(local(10911)),
             advertise: None,
@@ -121,6 +132,12 @@ pub(super) fn read(node: Option<&Node>, problems: &mut Problems) -> Server {
     }
     if let Some(node) = table.get("retention") {
         server.retention = retention::read(node, problems);
+    }
+    if let Some(node) = table.get("replay") {
+        server.replay = if is(node, "any") { None } else { size(node, REPLAY_MIN, u64::MAX, problems) };
+    }
+    if let Some(node) = table.get("scrub") {
+        server.scrub = scrub::read(node, problems);
     }
     let namesrv = table.get("namesrv");
     listener(namesrv, &mut server.namesrv, problems);
@@ -198,6 +215,11 @@ fn turned_off(node: &Node, listen: &mut Option<SocketAddr>) -> bool {
         *listen = None;
     }
     off
+}
+
+/// Whether this word stands there.
+pub(super) fn is(node: &Node, word: &str) -> bool {
+    text(node, &mut Problems::new()).is_some_and(|text| text == word)
 }
 
 /// The name of a machine or its address, and a port.
