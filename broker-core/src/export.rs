@@ -13,8 +13,9 @@ mod log_files;
 mod under_way;
 
 use crate::{
-    broker::{Missing, OpenStore, SEGMENT_BYTES, StartError, open_store},
+    broker::{SEGMENT_BYTES, StartError},
     identity::Identity,
+    opening::{Missing, OpenStore, open_store},
 };
 use consume_queues::ConsumeQueues;
 use halley_machine::{

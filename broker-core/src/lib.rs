@@ -38,6 +38,7 @@ mod members;
 mod metrics;
 mod name_server;
 mod names;
+mod opening;
 mod outbox;
 mod peers;
 mod pop;

@@ -1,5 +1,9 @@
 //! Settings of the broker that can be changed while it runs (requests 25 and 26), and those that can only be looked at.
 
+mod fixed;
+
+pub(crate) use fixed::fixed;
+
 use crate::{changes::Changes, retention::Written, state_writer::StateWriter};
 use halley_machine::{
     compaction::FileSizes,
