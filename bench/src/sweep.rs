@@ -292,9 +292,16 @@ fn print_table(outcome: &Outcome, out: &mut impl Write) -> std::io::Result<()> {
             ratio.cpu.map_or_else(String::new, times),
         )?;
     }
-    let refused: u64 = outcome.points.iter().map(|point| point.refused).sum();
-    if refused > 0 {
-        writeln!(out, "\n{refused} requests were refused.")?;
+    let refused = outcome.points.iter().filter(|point| point.refused > 0);
+    for (number, point) in refused.enumerate() {
+        let line = if number == 0 { "\n" } else { "" };
+        writeln!(
+            out,
+            "{line}{} refused {} requests at {}.",
+            point.server,
+            point.refused,
+            asked(point.asked)
+        )?;
     }
     Ok(())
 }
