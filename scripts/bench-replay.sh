@@ -31,5 +31,7 @@ echo "== Halley"; mixed --server-pid "$halley_pid"
 kill "$halley_pid"; wait "$halley_pid" || true; halley_pid=
 rm -rf "$work/data"
 
+# On a disk that is half full RocketMQ would remove what is to be replayed, and refuse what fills it.
+export BROKER_CONF=$'diskMaxUsedSpaceRatio=95\ncleanFileForciblyEnable=false\nwaitTimeMillsInSendQueue=5000'
 NAME=replay NS=$ns BROKER=$broker scripts/rocketmq.sh up
 echo "== RocketMQ"; mixed --peer "127.0.0.1:$ns" --server-pid "$(pgrep -f 'BrokerStartup.*replay' | head -1)"
