@@ -5,11 +5,10 @@
 mod common;
 
 use common::{
-    Server, eventually,
-    remoting::{Connection, Reply},
+    Server,
+    client::{Client, Message, SUCCESS, bodies},
+    eventually,
 };
-use halley_model::RecordView;
-use halley_wire::Serialize;
 use serde_json::Value;
 use std::{
     fs,
@@ -24,78 +23,27 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-const SUCCESS: i32 = 0;
+/// Messages whose bodies are their queue offsets, in topics with one queue.
+struct Numbers(Client);
 
-struct Client(Connection);
-
-impl Client {
+impl Numbers {
     fn of(server: &Server) -> Self {
-        Self(Connection::open(server.broker))
+        Self(Client::of(server))
     }
 
-    /// `None` where the server is gone.
-    fn try_ask(&mut self, code: i32, fields: &[(&str, &str)], body: &[u8]) -> Option<Reply> {
-        let fields: Vec<_> =
-            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.0.ask(Serialize::Json, code, &fields, body).ok()?
-    }
-
-    fn ask(&mut self, code: i32, fields: &[(&str, &str)]) -> Reply {
-        self.try_ask(code, fields, b"").unwrap()
-    }
-
-    fn try_send(&mut self, topic: &str, body: &[u8]) -> Option<Reply> {
-        let fields = [
-            ("a", "producers"),
-            ("b", topic),
-            ("c", "TBW102"),
-            ("d", "1"),
-            ("e", "0"),
-            ("f", "0"),
-            ("g", "1700000000000"),
-            ("h", "0"),
-            ("i", ""),
-            ("j", "0"),
-        ];
-        self.try_ask(310, &fields, body)
-    }
-
-    /// Sends a message whose body is its queue offset.
     fn send(&mut self, topic: &str, number: u64) {
-        let reply = self.try_send(topic, number.to_string().as_bytes()).unwrap();
+        let reply = self.0.try_send(Message::new(topic, number.to_string().as_bytes())).unwrap();
         assert_eq!((reply.code, reply.ext["queueOffset"].parse()), (SUCCESS, Ok(number)), "{reply:?}");
     }
 
     fn end(&mut self, topic: &str) -> u64 {
-        let reply = self.ask(30, &[("topic", topic), ("queueId", "0")]);
-        assert_eq!(reply.code, SUCCESS, "{reply:?}");
-        reply.ext["offset"].parse().unwrap()
+        self.0.bounds(topic).1
     }
 
     fn pull(&mut self, topic: &str, offset: u64) -> Vec<u64> {
-        let offset = offset.to_string();
-        let fields = [
-            ("consumerGroup", "readers"),
-            ("topic", topic),
-            ("queueId", "0"),
-            ("queueOffset", &offset),
-            ("maxMsgNums", "32"),
-            ("sysFlag", "4"),
-            ("commitOffset", "0"),
-            ("suspendTimeoutMillis", "0"),
-            ("subVersion", "0"),
-            ("subscription", "*"),
-            ("expressionType", "TAG"),
-        ];
-        let reply = self.ask(11, &fields);
+        let reply = self.0.pull(topic, 0, offset);
         assert_eq!(reply.code, SUCCESS, "{topic} from {offset}: {reply:?}");
-        let (mut rest, mut numbers) = (&reply.body[..], Vec::new());
-        while !rest.is_empty() {
-            let record = RecordView::parse(rest).unwrap();
-            numbers.push(String::from_utf8_lossy(record.body()).trim_end().parse().unwrap());
-            rest = &rest[record.total_len()..];
-        }
-        numbers
+        bodies(&reply).iter().map(|body| String::from_utf8_lossy(body).trim_end().parse().unwrap()).collect()
     }
 
     /// All messages of a topic, from the first one on.
@@ -112,11 +60,11 @@ impl Client {
         let offset = offset.to_string();
         let fields =
             [("consumerGroup", "readers"), ("topic", topic), ("queueId", "0"), ("commitOffset", &offset)];
-        assert_eq!(self.ask(15, &fields).code, SUCCESS);
+        assert_eq!(self.0.ask(15, &fields, b"").code, SUCCESS);
     }
 
     fn committed(&mut self, topic: &str) -> Option<u64> {
-        let reply = self.ask(14, &[("consumerGroup", "readers"), ("topic", topic), ("queueId", "0")]);
+        let reply = self.0.ask(14, &[("consumerGroup", "readers"), ("topic", topic), ("queueId", "0")], b"");
         (reply.code == SUCCESS).then(|| reply.ext["offset"].parse().unwrap())
     }
 }
@@ -138,7 +86,7 @@ impl Load {
             while !stopped.load(Ordering::Relaxed) {
                 // Long, so that files of the log end meanwhile.
                 let body = format!("{number:<20000}");
-                match client.try_send("load", body.as_bytes()) {
+                match client.try_send(Message::new("load", body.as_bytes())) {
                     Some(reply) if reply.code == SUCCESS => number += 1,
                     // The next file is not reserved yet.
                     Some(reply) => assert_eq!(reply.code, 2, "{reply:?}"),
@@ -220,7 +168,7 @@ fn now() -> u128 {
 fn check(place: &Place) {
     let mut server = Server::start_as(SMALL);
     let data = server.dir.path().join("data");
-    let mut client = Client::of(&server);
+    let mut client = Numbers::of(&server);
     (0..50).for_each(|number| client.send("orders", number));
     // The first pull makes the group.
     assert_eq!(client.pull("orders", 0).len(), 32);
@@ -247,7 +195,7 @@ fn check(place: &Place) {
         place.backup(&data);
         place.restore(&to, &[]);
         let restored = Server::start_in(&to, "");
-        let mut client = Client::of(&restored);
+        let mut client = Numbers::of(&restored);
         assert!(client.end("load") >= before, "what was acknowledged before a backup is in it");
         let has = client.committed("orders") == Some(30);
         if !has {
@@ -262,7 +210,7 @@ fn check(place: &Place) {
     let restored = place.restore(&to, &[]);
     assert_eq!(restored["begin"], 0);
     let server = Server::start_in(&to, "");
-    let mut client = Client::of(&server);
+    let mut client = Numbers::of(&server);
     let kept = client.all("load");
     assert!(
         (before..=acknowledged + 1).contains(&(kept.len() as u64)),
@@ -292,7 +240,7 @@ fn a_store_as_it_was_at_a_moment() {
     let place = Place::directory(&dir.path().join("backups"));
     let mut server = Server::start("");
     let data = server.dir.path().join("data");
-    let mut client = Client::of(&server);
+    let mut client = Numbers::of(&server);
     (0..10).for_each(|number| client.send("orders", number));
     thread::sleep(Duration::from_millis(3));
     let moment = now();
@@ -314,7 +262,7 @@ fn a_store_as_it_was_at_a_moment() {
         let at = at.map(|at| at.to_string());
         place.restore(&to, &at.as_ref().map_or_else(Vec::new, |at| vec!["--at", at]));
         let server = Server::start_in(&to, "");
-        let mut client = Client::of(&server);
+        let mut client = Numbers::of(&server);
         assert_eq!(client.all("orders"), (0..count).collect::<Vec<_>>());
         client.send("orders", count);
     }

@@ -5,11 +5,10 @@
 mod common;
 
 use common::{
-    Server, eventually,
-    remoting::{Connection, Reply},
+    Server,
+    client::{Client, Message, SUCCESS, bodies},
+    eventually,
 };
-use halley_model::RecordView;
-use halley_wire::Serialize;
 use std::{
     fs,
     os::unix::fs::FileExt,
@@ -22,15 +21,9 @@ use std::{
 const CONFIG: &str = "  durability: os\n  segment: 16MiB\n  scrub: {rate: 1GiB, every: 1s}\n  \
                       namesrv: {listen: \"NAMESRV\"}\n  broker: {listen: \"BROKER\"}\n  ingress: {listen: \"INGRESS\"}";
 
-const SUCCESS: i32 = 0;
 const RETRY_IMMEDIATELY: i32 = 20;
 const QUEUES: u64 = 4;
 const PER_QUEUE: u64 = 100;
-
-fn ask(connection: &mut Connection, code: i32, fields: &[(&str, String)], body: &[u8]) -> Reply {
-    let fields: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    connection.ask(Serialize::Json, code, &fields, body).unwrap().unwrap()
-}
 
 /// 70,000 bytes that no other message has.
 fn body(queue: u64, number: u64) -> Vec<u8> {
@@ -39,44 +32,14 @@ fn body(queue: u64, number: u64) -> Vec<u8> {
     body
 }
 
-fn send(connection: &mut Connection, queue: u64, body: &[u8]) {
-    let fixed =
-        [("a", "producers"), ("b", "T"), ("c", "TBW102"), ("d", "4"), ("f", "0"), ("h", "0"), ("j", "0")];
-    let mut fields: Vec<_> = fixed.map(|(name, value)| (name, value.to_owned())).into();
-    fields.extend([("e", queue.to_string()), ("g", "1700000000000".to_owned()), ("i", String::new())]);
-    loop {
-        match ask(connection, 310, &fields, body) {
-            reply if reply.code == SUCCESS => return,
-            // The next file is not reserved yet.
-            reply if reply.code == 2 => thread::sleep(Duration::from_millis(5)),
-            reply => panic!("{reply:?}"),
-        }
-    }
+fn send(client: &mut Client, queue: u64, body: &[u8]) {
+    client.send(Message { queue, queues: QUEUES, ..Message::new("T", body) });
 }
 
 /// The bodies found, and where to go on.
-fn pull(connection: &mut Connection, queue: u64, offset: u64) -> (i32, Vec<Vec<u8>>, u64) {
-    let fixed = [
-        ("consumerGroup", "readers"),
-        ("topic", "T"),
-        ("maxMsgNums", "32"),
-        ("sysFlag", "4"),
-        ("commitOffset", "0"),
-        ("suspendTimeoutMillis", "0"),
-        ("subVersion", "0"),
-        ("subscription", "*"),
-        ("expressionType", "TAG"),
-    ];
-    let mut fields: Vec<_> = fixed.map(|(name, value)| (name, value.to_owned())).into();
-    fields.extend([("queueId", queue.to_string()), ("queueOffset", offset.to_string())]);
-    let reply = ask(connection, 11, &fields, b"");
-    let (mut rest, mut bodies) = (&reply.body[..], Vec::new());
-    while !rest.is_empty() {
-        let record = RecordView::parse(rest).unwrap();
-        bodies.push(record.body().to_vec());
-        rest = &rest[record.total_len()..];
-    }
-    (reply.code, bodies, reply.ext["nextBeginOffset"].parse().unwrap())
+fn pull(client: &mut Client, queue: u64, offset: u64) -> (i32, Vec<Vec<u8>>, u64) {
+    let reply = client.pull("T", queue, offset);
+    (reply.code, bodies(&reply), reply.ext["nextBeginOffset"].parse().unwrap())
 }
 
 /// The oldest file of a folder that ends so.
@@ -95,10 +58,10 @@ fn flip(path: &Path, at: usize) {
 #[test]
 fn cold_messages_are_read_by_many_and_decay_costs_one_of_them() {
     let mut server = Server::start_as(CONFIG);
-    let mut connection = Connection::open(server.broker);
+    let mut client = Client::of(&server);
     for number in 0..PER_QUEUE {
         for queue in 0..QUEUES {
-            send(&mut connection, queue, &body(queue, number));
+            send(&mut client, queue, &body(queue, number));
         }
     }
     assert!(server.terminate().success());
@@ -108,10 +71,10 @@ fn cold_messages_are_read_by_many_and_decay_costs_one_of_them() {
         for reader in 0..8 {
             let server = &server;
             scope.spawn(move || {
-                let (mut connection, queue) = (Connection::open(server.broker), reader % QUEUES);
+                let (mut client, queue) = (Client::of(server), reader % QUEUES);
                 let mut next = 0;
                 while next < PER_QUEUE {
-                    let (code, bodies, on) = pull(&mut connection, queue, next);
+                    let (code, bodies, on) = pull(&mut client, queue, next);
                     assert!(code == SUCCESS && !bodies.is_empty() && on == next + bodies.len() as u64);
                     let expected = (next..on).map(|number| body(queue, number));
                     assert!(bodies.into_iter().eq(expected), "queue {queue} from {next} to {on}");
@@ -143,10 +106,10 @@ fn cold_messages_are_read_by_many_and_decay_costs_one_of_them() {
     // After another start nothing of it is in memory, and only that message is passed over.
     assert!(server.terminate().success());
     server.restart();
-    let mut connection = Connection::open(server.broker);
+    let mut client = Client::of(&server);
     let (mut next, mut missing) = (0, Vec::new());
     while next < PER_QUEUE {
-        let (code, bodies, on) = pull(&mut connection, 2, next);
+        let (code, bodies, on) = pull(&mut client, 2, next);
         match code {
             SUCCESS => assert!(bodies.into_iter().eq((next..on).map(|number| body(2, number)))),
             RETRY_IMMEDIATELY => missing.extend(next..on),

@@ -5,99 +5,36 @@
 mod common;
 
 use common::{
-    Server, eventually,
-    remoting::{Connection, Reply},
+    Server,
+    client::{Client, Message, SUCCESS, bodies},
+    eventually,
 };
-use halley_model::RecordView;
-use halley_wire::Serialize;
 use std::{fs, thread, time::Duration};
 
 /// The smallest files there may be, and messages for hardly longer than it takes to fill some.
 const KEPT: &str = "  durability: os\n  segment: 16MiB\n  retention: {age: 2s, disk: {clean: 100%, forced: 100%, refuse: 100%}}\n  \
                     namesrv: {listen: \"NAMESRV\"}\n  broker: {listen: \"BROKER\"}\n  ingress: {listen: \"INGRESS\"}";
 
-const SUCCESS: i32 = 0;
 const OFFSET_MOVED: i32 = 21;
 
-struct Client(Connection);
-
-impl Client {
-    fn of(server: &Server) -> Self {
-        Self(Connection::open(server.broker))
-    }
-
-    fn ask(&mut self, code: i32, fields: &[(&str, &str)], body: &[u8]) -> Reply {
-        let fields: Vec<_> =
-            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.0.ask(Serialize::Json, code, &fields, body).unwrap().unwrap()
-    }
-
-    /// Sends, again where the next file is not reserved yet; the queue offset.
-    fn send(&mut self, topic: &str, properties: &str, body: &[u8]) -> u64 {
-        let fields = [
-            ("a", "producers"),
-            ("b", topic),
-            ("c", "TBW102"),
-            ("d", "1"),
-            ("e", "0"),
-            ("f", "0"),
-            ("g", "1700000000000"),
-            ("h", "0"),
-            ("i", properties),
-            ("j", "0"),
-        ];
-        loop {
-            let reply = self.ask(310, &fields, body);
-            match reply.code {
-                SUCCESS => return reply.ext["queueOffset"].parse().unwrap(),
-                2 => thread::sleep(Duration::from_millis(5)),
-                _ => panic!("{reply:?}"),
-            }
-        }
-    }
-
-    fn offset(&mut self, code: i32, topic: &str) -> u64 {
-        let reply = self.ask(code, &[("topic", topic), ("queueId", "0")], b"");
-        assert_eq!(reply.code, SUCCESS, "{reply:?}");
-        reply.ext["offset"].parse().unwrap()
-    }
-
-    fn bounds(&mut self, topic: &str) -> (u64, u64) {
-        (self.offset(31, topic), self.offset(30, topic))
-    }
-
-    fn pull(&mut self, topic: &str, offset: u64) -> Reply {
-        let offset = offset.to_string();
-        let fields = [
-            ("consumerGroup", "readers"),
-            ("topic", topic),
-            ("queueId", "0"),
-            ("queueOffset", &offset),
-            ("maxMsgNums", "32"),
-            ("sysFlag", "4"),
-            ("commitOffset", "0"),
-            ("suspendTimeoutMillis", "0"),
-            ("subVersion", "0"),
-            ("subscription", "*"),
-            ("expressionType", "TAG"),
-        ];
-        self.ask(11, &fields, b"")
-    }
-
-    /// Fills three files.
-    fn fill(&mut self, round: u8) -> Vec<u64> {
-        (0..50).map(|_| self.send("filling", "", &vec![round; 1 << 20])).collect()
-    }
+/// Sends to a topic's one queue; the queue offset.
+fn send(client: &mut Client, topic: &str, body: &[u8]) -> u64 {
+    client.send(Message::new(topic, body))
 }
 
-fn bodies(reply: &Reply) -> Vec<Vec<u8>> {
-    let (mut rest, mut bodies) = (&reply.body[..], Vec::new());
-    while !rest.is_empty() {
-        let record = RecordView::parse(rest).unwrap();
-        bodies.push(record.body().to_vec());
-        rest = &rest[record.total_len()..];
-    }
-    bodies
+/// Fills three files.
+fn fill(client: &mut Client, round: u8) -> Vec<u64> {
+    (0..50).map(|_| send(client, "filling", &vec![round; 1 << 20])).collect()
+}
+
+/// Stops the server and starts it with another configuration.
+fn restart_with(server: &mut Server, from: &str, to: &str) -> Client {
+    server.terminate();
+    let path = server.dir.path().join("halley.yaml");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, config.replace(from, to)).unwrap();
+    server.restart();
+    Client::of(server)
 }
 
 fn begin(server: &Server) -> u64 {
@@ -112,50 +49,49 @@ fn old_messages_go_and_what_is_needed_stays() {
     let mut server = Server::start_as(KEPT);
     let mut client = Client::of(&server);
     // The topic of a queue that is empty soon, a message that waits longer than messages are kept, and a commit.
-    assert_eq!(client.send("quiet", "", b"soon gone"), 0);
-    client.send("later", "DELAY\u{1}4\u{2}UNIQ_KEY\u{1}waits\u{2}", b"delivered after its file is gone");
+    assert_eq!(send(&mut client, "quiet", b"soon gone"), 0);
+    let properties = "DELAY\u{1}4\u{2}UNIQ_KEY\u{1}waits\u{2}";
+    client.send(Message { properties, ..Message::new("later", b"delivered after its file is gone") });
     let commit = [("consumerGroup", "readers"), ("topic", "quiet"), ("queueId", "0"), ("commitOffset", "1")];
     // The first pull makes the group.
-    assert_eq!(bodies(&client.pull("quiet", 0)), [b"soon gone"]);
+    assert_eq!(bodies(&client.pull("quiet", 0, 0)), [b"soon gone"]);
     assert_eq!(client.ask(15, &commit, b"").code, SUCCESS);
-    client.fill(0);
+    fill(&mut client, 0);
     eventually("the first files are gone", || begin(&server) >= 32 << 20);
     assert_eq!(client.bounds("quiet"), (1, 1), "an emptied queue goes on");
     let (first, next) = client.bounds("filling");
     assert!(0 < first && first < next, "{first} {next}");
-    let too_small = client.pull("filling", 0);
+    let too_small = client.pull("filling", 0, 0);
     assert_eq!((too_small.code, too_small.ext["nextBeginOffset"].parse()), (OFFSET_MOVED, Ok(first)));
     assert_eq!(too_small.ext["minOffset"].parse(), Ok(first));
-    let newest = client.pull("filling", next - 1);
+    let newest = client.pull("filling", 0, next - 1);
     assert_eq!((newest.code, bodies(&newest)), (SUCCESS, vec![vec![0; 1 << 20]]));
 
     // While it removes more, it is killed, again and again.
     let mut sent = next;
     for round in 1..4u8 {
-        sent = client.fill(round).last().unwrap() + 1;
+        sent = fill(&mut client, round).last().unwrap() + 1;
         thread::sleep(Duration::from_millis(700 * u64::from(round)));
         server.kill();
         server.restart();
         client = Client::of(&server);
         let (first, next) = client.bounds("filling");
         assert!(first < next && next == sent, "nothing acknowledged is missing at the end: {next} of {sent}");
-        let newest = client.pull("filling", next - 1);
+        let newest = client.pull("filling", 0, next - 1);
         assert_eq!(bodies(&newest), vec![vec![round; 1 << 20]]);
         assert_eq!(client.bounds("quiet"), (1, 1), "also after a restart");
     }
-    assert_eq!(client.send("filling", "", b"next"), sent, "no offset is given twice");
+    assert_eq!(send(&mut client, "filling", b"next"), sent, "no offset is given twice");
     let committed = client.ask(14, &commit[..3], b"");
     assert_eq!((committed.code, committed.ext["offset"].as_str()), (SUCCESS, "1"));
     eventually("the delayed message", || client.bounds("later").1 > 0);
-    let late = client.pull("later", 0);
+    let late = client.pull("later", 0, 0);
     assert_eq!(bodies(&late), [b"delivered after its file is gone"]);
     thread::sleep(Duration::from_secs(1));
     assert_eq!(client.bounds("later").1, 1, "once");
-    assert_eq!(client.send("quiet", "", b"goes on"), 1);
+    assert_eq!(send(&mut client, "quiet", b"goes on"), 1);
 
-    let metrics = common::http(server.admin, "GET", "/metrics", &[], b"").text();
-    let removed = metrics.lines().find(|line| line.starts_with("halley_log_begin ")).unwrap();
-    assert!(removed.rsplit(' ').next().unwrap().parse::<u64>().unwrap() > 0);
+    assert!(server.metric("halley_log_begin") > 0.0);
     assert!(server.log().contains("removed the oldest part of the log"));
 }
 
@@ -163,27 +99,11 @@ fn old_messages_go_and_what_is_needed_stays() {
 fn a_disk_that_is_too_full_refuses_producers_and_nobody_else() {
     let mut server = Server::start_as(&KEPT.replace("age: 2s", "age: forever"));
     let mut client = Client::of(&server);
-    client.send("t", "", b"before");
-    server.terminate();
-    let path = server.dir.path().join("halley.yaml");
-    let config = fs::read_to_string(&path).unwrap();
-    fs::write(&path, config.replace("100%", "10%")).unwrap();
-    server.restart();
-    let mut client = Client::of(&server);
-    let fields = [
-        ("a", "producers"),
-        ("b", "t"),
-        ("c", "TBW102"),
-        ("d", "1"),
-        ("e", "0"),
-        ("f", "0"),
-        ("g", "0"),
-        ("h", "0"),
-        ("i", ""),
-        ("j", "0"),
-    ];
-    eventually("producers are refused", || client.ask(310, &fields, b"x").code == 14);
-    let refused = client.ask(310, &fields, b"x").remark.unwrap();
+    send(&mut client, "t", b"before");
+    let mut client = restart_with(&mut server, "100%", "10%");
+    let message = Message::new("t", b"x");
+    eventually("producers are refused", || client.try_send(message).unwrap().code == 14);
+    let refused = client.try_send(message).unwrap().remark.unwrap();
     assert!(
         refused.starts_with(
             "service not available now. It may be caused by one of the following reasons: the broker's disk is full [CL:"
@@ -191,11 +111,11 @@ fn a_disk_that_is_too_full_refuses_producers_and_nobody_else() {
         "{refused}"
     );
     let (first, _) = client.bounds("t");
-    assert_eq!(bodies(&client.pull("t", first)), [b"before"]);
+    assert_eq!(bodies(&client.pull("t", 0, first)), [b"before"]);
     // Without a restart.
     let settings = b"diskSpaceWarningLevelRatio=100\n";
     assert_eq!(client.ask(25, &[], settings).code, SUCCESS);
-    eventually("producers are served", || client.ask(310, &fields, b"x").code == SUCCESS);
+    eventually("producers are served", || client.try_send(message).unwrap().code == SUCCESS);
     let shown = client.ask(26, &[], b"");
     assert!(String::from_utf8(shown.body).unwrap().contains("diskSpaceWarningLevelRatio=100\n"));
 }
@@ -205,13 +125,13 @@ fn a_topic_keeps_messages_for_a_time_of_its_own() {
     let config = "buses: {short: {queues: 1, retention: 1s}, long: {queues: 1, retention: 1h}}\n";
     let mut server = Server::start(config);
     let mut client = Client::of(&server);
-    let old: Vec<_> = (0..3).map(|_| client.send("BUS_short", "", b"old")).collect();
+    let old: Vec<_> = (0..3).map(|_| send(&mut client, "BUS_short", b"old")).collect();
     assert_eq!(old, [0, 1, 2]);
     for topic in ["BUS_long", "other", "third"] {
-        client.send(topic, "", b"stays");
+        send(&mut client, topic, b"stays");
     }
     eventually("what is too old is hidden", || client.bounds("BUS_short") == (3, 3));
-    assert_eq!(client.pull("BUS_short", 0).code, OFFSET_MOVED);
+    assert_eq!(client.pull("BUS_short", 0, 0).code, OFFSET_MOVED);
     // An administrator's word is obeyed at once: Halley's attribute, and RocketMQ's, whose hours are not over.
     let keep = |client: &mut Client, topic, attributes| {
         let fields = [
@@ -237,18 +157,13 @@ fn a_topic_keeps_messages_for_a_time_of_its_own() {
     assert_eq!(client.bounds("other"), (1, 1));
     assert_eq!(client.bounds("BUS_long"), (0, 1));
     assert_eq!(client.bounds("third"), (0, 1));
-    assert_eq!(client.send("BUS_short", "", b"new"), 3, "no offset is given twice");
+    assert_eq!(send(&mut client, "BUS_short", b"new"), 3, "no offset is given twice");
 
     // Of a bus the file decides: it says nothing of the time any more.
-    server.terminate();
-    let path = server.dir.path().join("halley.yaml");
-    let config = fs::read_to_string(&path).unwrap();
-    fs::write(&path, config.replace("retention: 1s", "durability: sync")).unwrap();
-    server.restart();
-    let mut client = Client::of(&server);
-    client.send("BUS_short", "", b"stays");
+    let mut client = restart_with(&mut server, "retention: 1s", "durability: sync");
+    send(&mut client, "BUS_short", b"stays");
     let (_, next) = client.bounds("BUS_short");
-    client.send("other", "", b"goes");
+    send(&mut client, "other", b"goes");
     eventually("the other topic's time is over again", || client.bounds("other") == (2, 2));
     let (first, _) = client.bounds("BUS_short");
     assert!(first < next, "{first} of {next}");

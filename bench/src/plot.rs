@@ -1,7 +1,7 @@
 //! Draws latency against rate as an SVG picture, both scales logarithmic.
 
 use crate::sweep::Point;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// The picture, and where its axes lie in it, in pixels.
 const WIDTH: f64 = 760.0;
@@ -45,17 +45,27 @@ impl Scale {
 /// The picture of all servers: the median of p99 and p99.9 in milliseconds at each rate, and how far the rounds lay apart. Points
 /// without a rate of their own stand at what the server took.
 pub(crate) fn latency(title: &str, points: &[Point]) -> String {
-    let rate = |point: &Point| point.asked.unwrap_or(point.rate.median).max(1.0);
+    let mut svg = String::new();
+    draw(&mut svg, title, points).expect("strings take everything");
+    svg
+}
+
+/// Where a point stands on the axis of rates.
+fn rate(point: &Point) -> f64 {
+    point.asked.unwrap_or(point.rate.median).max(1.0)
+}
+
+fn draw(svg: &mut String, title: &str, points: &[Point]) -> fmt::Result {
     let x = Scale::holding(points.iter().map(rate), (LEFT, RIGHT));
     let ends = points.iter().flat_map(|point| [point.p99_micros.min, point.p999_micros.max]);
     let y = Scale::holding(ends.map(|micros| micros.max(1.0) / 1000.0), (BOTTOM, TOP));
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{}</text>\n",
-        escaped(title)
-    );
-    axes(&mut svg, &x, &y);
+    writeln!(
+        svg,
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">"#
+    )?;
+    writeln!(svg, r#"<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>"#)?;
+    writeln!(svg, r#"<text x="{LEFT}" y="22" font-size="15">{}</text>"#, escaped(title))?;
+    axes(svg, &x, &y)?;
     let mut servers: Vec<&str> = Vec::new();
     for point in points {
         if !servers.contains(&point.server.as_str()) {
@@ -67,93 +77,84 @@ pub(crate) fn latency(title: &str, points: &[Point]) -> String {
         let mut own: Vec<_> = points.iter().filter(|point| point.server == *server).collect();
         own.sort_by(|one, other| rate(one).total_cmp(&rate(other)));
         for point in &own {
-            let (at, low, high) =
-                (x.at(rate(point)), y.at(point.p99_micros.min / 1e3), y.at(point.p99_micros.max / 1e3));
-            push(
-                &mut svg,
-                format_args!(
-                    "<path d=\"M{at:.1} {low:.1}V{high:.1}\" stroke=\"{colour}\" stroke-width=\"6\" opacity=\"0.2\"/>"
-                ),
-            );
+            let at = x.at(rate(point));
+            let [low, high] = [point.p99_micros.min, point.p99_micros.max].map(|micros| y.at(micros / 1e3));
+            writeln!(
+                svg,
+                r#"<path d="M{at:.1} {low:.1}V{high:.1}" stroke="{colour}" stroke-width="6" opacity="0.2"/>"#
+            )?;
         }
-        for (name, dash, of) in [
-            ("p99", "none", (|point: &Point| point.p99_micros.median) as fn(&Point) -> f64),
-            ("p99.9", "5 4", |point| point.p999_micros.median),
-        ] {
-            let line: Vec<_> = own
-                .iter()
-                .map(|point| format!("{:.1},{:.1}", x.at(rate(point)), y.at(of(point) / 1e3)))
-                .collect();
-            push(
-                &mut svg,
-                format_args!(
-                    "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"/>",
-                    line.join(" ")
-                ),
-            );
-            for point in &own {
-                // Where it did not keep up, the mark is empty.
-                let fill = if point.saturated { "white" } else { colour };
-                let (cx, cy) = (x.at(rate(point)), y.at(of(point) / 1e3));
-                push(
-                    &mut svg,
-                    format_args!(
-                        "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"3.5\" fill=\"{fill}\" stroke=\"{colour}\"/>"
-                    ),
-                );
-            }
-            let height = TOP + 20.0 + 40.0 * number as f64 + if name == "p99" { 0.0 } else { 18.0 };
-            let (from, to, text) = (RIGHT + 12.0, RIGHT + 42.0, RIGHT + 48.0);
-            push(
-                &mut svg,
-                format_args!(
-                    "<path d=\"M{from} {height}H{to}\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"/>"
-                ),
-            );
-            push(
-                &mut svg,
-                format_args!("<text x=\"{text}\" y=\"{}\">{} {name}</text>", height + 4.0, escaped(server)),
-            );
+        let key = TOP + 20.0 + 40.0 * number as f64;
+        let p99 = Line { name: "p99", of: |point| point.p99_micros.median, colour, dash: "none", key };
+        let p999 =
+            Line { name: "p99.9", of: |point| point.p999_micros.median, dash: "5 4", key: key + 18.0, ..p99 };
+        for line in [p99, p999] {
+            line.draw(svg, server, &own, |point, micros| (x.at(rate(point)), y.at(micros / 1e3)))?;
         }
     }
     svg.push_str("</svg>\n");
-    svg
+    Ok(())
 }
 
-fn axes(svg: &mut String, x: &Scale, y: &Scale) {
-    for power in x.from..=x.to {
-        let at = x.at(10f64.powi(power));
-        push(svg, format_args!("<path d=\"M{at:.1} {TOP}V{BOTTOM}\" stroke=\"#ddd\"/>"));
-        push(
+/// One quantile of one server.
+#[derive(Clone, Copy)]
+struct Line {
+    name: &'static str,
+    of: fn(&Point) -> f64,
+    colour: &'static str,
+    dash: &'static str,
+    /// How far down it stands in the key.
+    key: f64,
+}
+
+impl Line {
+    fn draw(
+        self,
+        svg: &mut String,
+        server: &str,
+        points: &[&Point],
+        place: impl Fn(&Point, f64) -> (f64, f64),
+    ) -> fmt::Result {
+        let Self { name, of, colour, dash, key } = self;
+        let places: Vec<_> = points.iter().map(|point| place(point, of(point))).collect();
+        let line: Vec<_> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        writeln!(
             svg,
-            format_args!(
-                "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                BOTTOM + 18.0,
-                power_of_ten(power)
-            ),
-        );
+            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>"#,
+            line.join(" ")
+        )?;
+        for (point, (x, y)) in points.iter().zip(places) {
+            // Where it did not keep up, the mark is empty.
+            let fill = if point.saturated { "white" } else { colour };
+            writeln!(svg, r#"<circle cx="{x:.1}" cy="{y:.1}" r="3.5" fill="{fill}" stroke="{colour}"/>"#)?;
+        }
+        let (from, to, text) = (RIGHT + 12.0, RIGHT + 42.0, RIGHT + 48.0);
+        writeln!(
+            svg,
+            r#"<path d="M{from} {key}H{to}" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>"#
+        )?;
+        writeln!(svg, r#"<text x="{text}" y="{}">{} {name}</text>"#, key + 4.0, escaped(server))
+    }
+}
+
+fn axes(svg: &mut String, x: &Scale, y: &Scale) -> fmt::Result {
+    for power in x.from..=x.to {
+        let (at, label) = (x.at(10f64.powi(power)), BOTTOM + 18.0);
+        writeln!(svg, r##"<path d="M{at:.1} {TOP}V{BOTTOM}" stroke="#ddd"/>"##)?;
+        writeln!(
+            svg,
+            r#"<text x="{at:.1}" y="{label}" text-anchor="middle">{}</text>"#,
+            power_of_ten(power)
+        )?;
     }
     for power in y.from..=y.to {
-        let at = y.at(10f64.powi(power));
-        push(svg, format_args!("<path d=\"M{LEFT} {at:.1}H{RIGHT}\" stroke=\"#ddd\"/>"));
-        push(
-            svg,
-            format_args!(
-                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{} ms</text>",
-                LEFT - 6.0,
-                at + 4.0,
-                power_of_ten(power)
-            ),
-        );
+        let (at, label) = (y.at(10f64.powi(power)), LEFT - 6.0);
+        writeln!(svg, r##"<path d="M{LEFT} {at:.1}H{RIGHT}" stroke="#ddd"/>"##)?;
+        let (down, text) = (at + 4.0, power_of_ten(power));
+        writeln!(svg, r#"<text x="{label}" y="{down}" text-anchor="end">{text} ms</text>"#)?;
     }
-    let middle = f64::midpoint(LEFT, RIGHT);
-    push(
-        svg,
-        format_args!(
-            "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">messages per second</text>",
-            BOTTOM + 38.0
-        ),
-    );
+    let (middle, down) = (f64::midpoint(LEFT, RIGHT), BOTTOM + 38.0);
+    writeln!(svg, r#"<text x="{middle}" y="{down}" text-anchor="middle">messages per second</text>"#)
 }
 
 fn power_of_ten(power: i32) -> String {
@@ -162,10 +163,6 @@ fn power_of_ten(power: i32) -> String {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
-}
-
-fn push(svg: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(svg, "{line}").expect("strings take everything");
 }
 
 #[cfg(test)]

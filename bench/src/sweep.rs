@@ -73,6 +73,16 @@ enum Rate {
     Max,
 }
 
+impl Rate {
+    /// `None` for as much as the server takes.
+    fn asked(self) -> Option<f64> {
+        match self {
+            Self::Fixed(rate) => Some(rate),
+            Self::Max => None,
+        }
+    }
+}
+
 impl FromStr for Rate {
     type Err = String;
 
@@ -162,10 +172,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Error> {
                 reports.push(send::measure(&arguments.load(server, *rate)).await?);
             }
         }
-        let asked = match rate {
-            Rate::Fixed(rate) => Some(*rate),
-            Rate::Max => None,
-        };
+        let asked = rate.asked();
         for (server, reports) in arguments.servers.iter().zip(&reports) {
             points.push(point(&server.name, asked, reports)?);
         }
@@ -188,14 +195,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Error> {
 
 impl Arguments {
     fn load(&self, server: &Server, rate: Rate) -> send::Arguments {
-        let rate = match rate {
-            Rate::Fixed(rate) => Some(rate),
-            Rate::Max => None,
-        };
         let shape = crate::Shape {
             connections: self.connections.max(1),
             in_flight: self.in_flight,
-            rate,
+            rate: rate.asked(),
             seconds: self.seconds,
             warmup: self.warmup,
             server_pid: server.pid,

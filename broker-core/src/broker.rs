@@ -98,6 +98,26 @@ pub struct Options {
     pub scrub: Option<ScrubPolicy>,
 }
 
+#[cfg(test)]
+impl Options {
+    /// As tests have it, with the usual retention and no scrub.
+    pub(crate) fn of_test(data: &Path) -> Self {
+        Self {
+            data: data.to_owned(),
+            cluster: "DefaultCluster".into(),
+            name: "broker-a".into(),
+            id: 0,
+            name_server: false,
+            address: "127.0.0.1:10911".parse().expect("it is an address"),
+            durability: Durability::Os,
+            segment_bytes: SEGMENT_BYTES,
+            retention: RetentionPolicy::default(),
+            replay: None,
+            scrub: None,
+        }
+    }
+}
+
 /// Why a broker could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

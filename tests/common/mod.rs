@@ -8,6 +8,7 @@
     reason = "shared by several test binaries; tests start processes"
 )]
 
+pub mod client;
 pub mod consumer;
 pub mod disk;
 pub mod fastjson;

@@ -5,7 +5,7 @@ use halley_machine::{
     attributes::Attributes, delay::TIMER_TOPIC, offsets::Committed, transactions::HALF_TOPIC,
 };
 use halley_model::{GroupConfig, GroupName, RecordBody, RecordView, TopicConfig, TopicName, property};
-use halley_store::{Durability, Placed};
+use halley_store::Placed;
 use halley_wire::request::{Decision, EndTransaction};
 use std::{
     fs,
@@ -17,19 +17,7 @@ use std::{
 const SEGMENT_BYTES: u64 = 8 << 20;
 
 fn open(data: &Path, retention: RetentionPolicy) -> Broker {
-    let options = Options {
-        data: data.to_owned(),
-        cluster: "DefaultCluster".into(),
-        name: "broker-a".into(),
-        id: 0,
-        name_server: false,
-        address: "127.0.0.1:10911".parse().unwrap(),
-        durability: Durability::Os,
-        segment_bytes: SEGMENT_BYTES,
-        retention,
-        replay: None,
-        scrub: None,
-    };
+    let options = Options { segment_bytes: SEGMENT_BYTES, retention, ..Options::of_test(data) };
     Broker::open(options).unwrap().0
 }
 

@@ -1,6 +1,6 @@
 //! Stores as RocketMQ 4.9 and 5.5 write them, opened by a broker, also by one that is interrupted.
 
-use crate::{Broker, Durability, Options};
+use crate::{Broker, Options};
 use bytes::BufMut;
 use halley_machine::{delay::TIMER_TOPIC, transactions::HALF_TOPIC};
 use halley_model::{
@@ -81,20 +81,7 @@ fn now() -> Millis {
 }
 
 fn open(data: &Path) -> Result<Broker, crate::StartError> {
-    let options = Options {
-        data: data.to_owned(),
-        cluster: "DefaultCluster".into(),
-        name: "broker-a".into(),
-        id: 0,
-        name_server: false,
-        address: "127.0.0.1:10911".parse().unwrap(),
-        durability: Durability::Os,
-        segment_bytes: crate::broker::SEGMENT_BYTES,
-        retention: Default::default(),
-        replay: None,
-        scrub: None,
-    };
-    Broker::open(options).map(|(broker, _)| broker)
+    Broker::open(Options::of_test(data)).map(|(broker, _)| broker)
 }
 
 /// What a broker knows after it opened the store.

@@ -177,7 +177,7 @@ impl DiskFile for RealFile {
                         offset += written as u64;
                         IoSlice::advance_slices(&mut rest, written);
                     }
-                    Err(rustix::io::Errno::INTR) => {}
+                    Err(Errno::INTR) => {}
                     Err(error) => return Err(failed("write", &self.path, &error.into())),
                 }
             }
@@ -205,7 +205,7 @@ impl DiskFile for RealFile {
             match rustix::io::preadv2(&self.file, parts, offset + read as u64, UNCACHED) {
                 Ok(0) => return Ok(read),
                 Ok(some) => read += some,
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 // Not this kernel, or not this file system. What else is wrong shows in the ordinary read.
                 Err(_) => self.only_cached.store(true, Ordering::Relaxed),
             }
@@ -232,7 +232,7 @@ impl DiskFile for RealFile {
         loop {
             match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
                 Ok(()) => return Ok(()),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(rustix::io::Errno::OPNOTSUPP) => return self.fill(len),
                 Err(error) => return Err(failed("reservation of space", &self.path, &error.into())),
             }

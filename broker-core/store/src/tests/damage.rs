@@ -22,6 +22,18 @@ fn filled(options: &Options, records: u32) -> SimDisk {
     disk
 }
 
+/// A store whose first segment has ended and has no sidecar yet, closed.
+fn two_segments(options: &Options) -> SimDisk {
+    let disk = SimDisk::new(1);
+    let mut opened = reopen(&disk, options);
+    for _ in 0..8 {
+        store(&mut opened, "T", 0, &[1; 600]);
+        opened.io.run_once(NOW).unwrap();
+    }
+    assert_eq!(opened.reader.segments(), 2);
+    disk
+}
+
 #[test]
 fn a_tail_torn_at_any_byte_is_cut() {
     let options = small(Durability::Os);
@@ -95,14 +107,7 @@ fn a_sealed_segment_is_never_cut() {
 fn what_was_synced_is_never_taken_for_torn() {
     // No sidecar tells that the first segment is durable, but frames behind it do.
     let options = small(Durability::Sync);
-    let disk = SimDisk::new(1);
-    let mut opened = reopen(&disk, &options);
-    for _ in 0..8 {
-        store(&mut opened, "T", 0, &[1; 600]);
-        opened.io.run_once(NOW).unwrap();
-    }
-    assert_eq!(opened.reader.segments(), 2);
-    drop(opened);
+    let disk = two_segments(&options);
     assert!(!disk.paths().iter().any(|path| path.ends_with(".idx")));
     for at in [0, 20, 60, 1000, 3000] {
         disk.flip_bit(FIRST, at, 1);
@@ -160,13 +165,7 @@ fn damage_in_the_last_segment_is_no_torn_tail() {
 #[test]
 fn a_segment_without_its_beginning_is_not_thrown_away() {
     let options = small(Durability::Sync);
-    let disk = SimDisk::new(1);
-    let mut opened = reopen(&disk, &options);
-    for _ in 0..8 {
-        store(&mut opened, "T", 0, &[1; 600]);
-        opened.io.run_once(NOW).unwrap();
-    }
-    drop(opened);
+    let disk = two_segments(&options);
     let second = disk.paths().into_iter().filter(|path| path.ends_with(".seg")).nth(1).unwrap();
     let files = disk.paths().into_iter().map(|path| {
         let mut bytes = disk.contents(&path).unwrap();
